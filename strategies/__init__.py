@@ -1,0 +1,9 @@
+"""Strategies: sinks made of sinks, each in a file of its own."""
+
+from __future__ import annotations
+
+if __name__ != "failover.strategies":
+    msg = "this folder is the package failover.strategies: install failover and import it under that name"
+    raise ImportError(msg)
+
+__all__: list[str] = []

@@ -40,18 +40,26 @@ class Settings:
 
 @frozen
 class Goal:
-    """A bound on the median ratio of one measure."""
+    """A bound on the median ratio of one measure.
+
+    Args:
+        measure: A field of the figures.
+        bound: What the ratio is to reach, or to stay under.
+        at_least: Which of the two.
+        against: Another contender than the one the row is compared with.
+    """
 
     measure: str
     bound: float
     at_least: bool = True
+    against: str | None = None
 
     def met(self, ratio: float) -> bool:
         """Whether the ratio keeps to it."""
         return ratio >= self.bound if self.at_least else ratio <= self.bound
 
     def __str__(self) -> str:
-        return f"{'>=' if self.at_least else '<='} {self.bound:g}"
+        return f"{'>=' if self.at_least else '<='} {self.bound:g}" + (f" x {self.against}" if self.against else "")
 
 
 @frozen
@@ -60,8 +68,8 @@ class Contender:
 
     Args:
         name: As in the table.
-        command: Program and arguments; ``{python}``, ``{client}``, ``{port}`` (the first subscriber's), ``{ports}``
-            (all, with commas), ``{window}`` and ``{seconds}`` are filled in.
+        command: Program and arguments; ``{python}``, ``{client}``, ``{port}`` (the first subscriber's), ``{port_2}``
+            and so on, ``{ports}`` (all, with commas), ``{window}`` and ``{seconds}`` are filled in.
         window: Requests in flight.
         against: The contender its ratios refer to.
         needs: A module it can't run without.
@@ -121,14 +129,14 @@ class Race:
         title: Over the table.
         contenders: The rows, in the order of the table.
         compared: The measures whose ratios are shown.
-        subscribers: How many C subscribers they are given.
+        subscribers: The options of each C subscriber they are given; two healthy ones unless told otherwise.
     """
 
     name: str
     title: str
     contenders: tuple[Contender, ...]
     compared: tuple[str, ...] = ("events_per_second",)
-    subscribers: int = 2
+    subscribers: tuple[tuple[str, ...], ...] = ((), ())
 
     def run(self, settings: Settings) -> Result:
         """Run all rounds and put the figures together."""
@@ -138,7 +146,7 @@ class Race:
             return result
         runs: dict[str, list[dict[str, Any] | None]] = {one.name: [] for one in chosen}
         with ExitStack() as stack:
-            ports = [str(stack.enter_context(Subscriber()).port) for _ in range(self.subscribers)]
+            ports = [str(stack.enter_context(Subscriber(*one)).port) for one in self.subscribers]
             for turn in range(settings.rounds):
                 settings.say(f"{self.name}: round {turn + 1} of {settings.rounds}")
                 for one in in_round(chosen, turn):
@@ -154,7 +162,7 @@ class Race:
         if not only or self.name in only:
             return list(self.contenders)
         named = [one for one in self.contenders if one.name in only]
-        references = {one.against for one in named}
+        references = {one.against for one in named} | {goal.against for one in named for goal in one.goals}
         return [one for one in self.contenders if one in named or one.name in references]
 
     def _can_run(self, one: Contender, settings: Settings) -> bool:
@@ -168,6 +176,7 @@ class Race:
             "python": sys.executable,
             "client": str(CLIENT),
             "port": ports[0],
+            **{f"port_{at}": port for at, port in enumerate(ports, 1)},
             "ports": ",".join(ports),
             "window": str(one.window),
             "seconds": str(settings.seconds),
@@ -183,13 +192,14 @@ class Race:
             shown = ["" if ratio is None or one.name == one.against else str(ratio) for ratio in ratios.values()]
             verdicts: list[str] = []
             for goal in one.goals:
-                ratio = ratios.get(goal.measure)
+                reference = goal.against or one.against
+                ratio = _ratio(runs[one.name], runs.get(reference, ()), goal.measure)
                 met = ratio is not None and goal.met(ratio.median)
                 verdicts.append(f"{goal} {'met' if met else 'MISSED'}")
                 if not met:
                     found = f"{ratio.median:.3f}" if ratio else "unknown"
                     result.missed.append(
-                        f"{self.name}: {one.name}: {goal.measure} is {found} of {one.against}'s, the goal is {goal}"
+                        f"{self.name}: {one.name}: {goal.measure} is {found} of {reference}'s, the goal is {goal}"
                     )
             medians = [_median(runs[one.name], key, digits) for key, digits in _SHOWN]
             rows.append([one.name, str(one.window or ""), *medians, *shown, ", ".join(verdicts)])

@@ -229,22 +229,27 @@ def scripted(folder: Path, name: str, *values: float) -> tuple[str, ...]:
 
 def test_race_takes_ratios_within_a_round(tmp_path: Path) -> None:
     """Each ratio is of two figures of one round, and a goal is judged by the median."""
-    goals = (Goal("events_per_second", 1.6),)
+    goals = (
+        Goal("events_per_second", 1.6),
+        Goal("events_per_second", 1.5),
+        Goal("events_per_second", 0.6, against="third"),
+    )
     race = Race(
         "r",
         "R",
         (
             Contender("c", scripted(tmp_path, "c", 10, 20)),
             Contender("other", scripted(tmp_path, "other", 10, 40), goals=goals),
+            Contender("third", scripted(tmp_path, "third", 20, 50)),
         ),
-        subscribers=1,
     )
     result = race.run(Settings(rounds=2, say=list[str]().append))
     ratios = result.figures["other"]["ratios"]["events_per_second"]
     assert ratios == {"median": 1.5, "min": 1.0, "max": 2.0, "rounds": [1.0, 2.0]}
     assert [run["events_per_second"] for run in result.figures["c"]["runs"]] == [10, 20]
     assert result.missed == ["r: other: events_per_second is 1.500 of c's, the goal is >= 1.6"]
-    assert "1.500 (1.000..2.000)" in result.table[-1]
+    assert "1.500 (1.000..2.000)" in result.table[-2]
+    assert ">= 1.6 MISSED, >= 1.5 met, >= 0.6 x third met" in result.table[-2]
     assert not result.failures
 
 
@@ -258,7 +263,6 @@ def test_race_goes_on(tmp_path: Path) -> None:
             Contender("broken", (sys.executable, "-c", "raise SystemExit('out of order')")),
             Contender("absent", (), needs="no_such_module"),
         ),
-        subscribers=1,
     )
     said: list[str] = []
     result = race.run(Settings(rounds=1, say=said.append))

@@ -2,4 +2,50 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from failover.errors import (
+    AddressError,
+    ClosedError,
+    ConfigError,
+    EventError,
+    FailoverError,
+    FramingError,
+    UsageError,
+    WrongLoopError,
+)
+from failover.event import Event
+from failover.group import Group
+from failover.net.options import ConnectionOptions
+from failover.net.peers import Peers
+from failover.outcome import Outcome, Verdict
+from failover.receipt import Attempt, ErrorReply, Receipt
+from failover.schemes import Defaults, Scheme
+from failover.sink import Opening, Sink, Status, deliver_many, start
+from failover.sinks.jsonrpc import jsonrpc
+
+__all__ = [
+    "AddressError",
+    "Attempt",
+    "ClosedError",
+    "ConfigError",
+    "ConnectionOptions",
+    "Defaults",
+    "ErrorReply",
+    "Event",
+    "EventError",
+    "FailoverError",
+    "FramingError",
+    "Group",
+    "Opening",
+    "Outcome",
+    "Peers",
+    "Receipt",
+    "Scheme",
+    "Sink",
+    "Status",
+    "UsageError",
+    "Verdict",
+    "WrongLoopError",
+    "deliver_many",
+    "jsonrpc",
+    "start",
+]

@@ -6,4 +6,8 @@ if __name__ != "failover.strategies":
     msg = "this folder is the package failover.strategies: install failover and import it under that name"
     raise ImportError(msg)
 
-__all__: list[str] = []
+from failover.strategies.failover import Failover
+from failover.strategies.parallel import Parallel
+from failover.strategies.round_robin import RoundRobin
+
+__all__ = ["Failover", "Parallel", "RoundRobin"]

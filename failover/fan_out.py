@@ -1,0 +1,138 @@
+"""The base of all strategies that try their children side by side, until enough is known."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
+
+from failover.event import Event
+from failover.outcome import Outcome, fan_out_outcome
+from failover.receipt import Attempt, Receipt
+from failover.records import LateConfirmation
+from failover.sequential import partial_receipt
+from failover.sink import Status, deliver_many, start
+from failover.strategy import Child, Declared, Strategy
+
+__all__ = ["FanOut"]
+
+
+class FanOut(Strategy):
+    """All children at once. Subclasses say how many must take the event, and when enough is known.
+
+    Every child gets its attempt whatever the others do. One that is still under way when enough is known goes on by
+    itself: the receipt lists it as abandoned, its reply is a late confirmation.
+
+    Args:
+        children: Sinks or addresses, at least one.
+        name: How it is called in receipts; the class's name by default.
+    """
+
+    side_by_side = True
+
+    def __init__(self, *children: Declared, name: str | None = None) -> None:
+        super().__init__(*children, name=name)
+        self._stragglers: set[asyncio.Future[Receipt]] = set()
+
+    @property
+    @abstractmethod
+    def need(self) -> int:
+        """How many children must take the event, 1 to the number of children."""
+
+    @abstractmethod
+    def decided(self, receipts: Sequence[Receipt]) -> bool:
+        """Whether these receipts, of the children that have ended so far, are enough to know."""
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """Start all children, wait until it is decided."""
+        began = self._now()
+        futures = [start(child.sink, event, deadline=deadline) for child in self.children]
+        try:
+            if self.need == len(futures):
+                for future in futures:  # all must end: waiting for one after the other costs nothing extra
+                    await future
+            else:
+                await self._until_decided(futures)
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipt = await self._cancelled(event, began, futures, cancelled)  # type: ignore[attr-defined]
+            raise
+        receipts = tuple(
+            future.result() if future.done() else self._leave(event, child, began, future)
+            for child, future in zip(self.children, futures, strict=True)
+        )
+        return self._receipt(event, began, receipts)
+
+    async def deliver_many(self, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
+        """Deliver a batch to every child side by side; waits for all of them."""
+        began = self._now()
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(deliver_many(child.sink, events, deadline=deadline)) for child in self.children
+            ]
+        columns = [task.result() for task in running]
+        return [self._receipt(event, began, row) for event, row in zip(events, zip(*columns, strict=True), strict=True)]
+
+    async def aclose(self) -> None:
+        """Close all children and end what was left under way. Idempotent."""
+        await super().aclose()
+        for future in list(self._stragglers):
+            if isinstance(future, asyncio.Task):
+                future.cancel()
+        if self._stragglers:
+            await asyncio.wait(set(self._stragglers))
+
+    def forget(self) -> None:
+        """Be as declared again, see `Strategy.forget`."""
+        super().forget()
+        self._stragglers = set()
+
+    def status(self) -> Status:
+        """How it stands; it is up if as many children are as must take an event."""
+        return self._status(need=self.need)
+
+    async def _until_decided(self, futures: list[asyncio.Future[Receipt]]) -> None:
+        """Wait until the receipts that are there decide, or all are there."""
+        waiting = set(futures)
+        while waiting:
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if self.decided([future.result() for future in futures if future.done()]):
+                return
+
+    def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
+        outcome, verdict = fan_out_outcome(receipts, self.need)
+        return Receipt(
+            event, self.name, outcome, began, self._now(), receipts, verdict, side_by_side=self.side_by_side
+        )
+
+    def _leave(self, event: Event, child: Child, began: float, future: asyncio.Future[Receipt]) -> Receipt:
+        """Let a child go on without anybody waiting; say so in the receipt."""
+        attempt = Attempt(
+            event, child.name, Outcome.ABANDONED, began, self._now(), reason="decided without it; it goes on", sent=True
+        )
+        self._stragglers.add(future)
+        future.add_done_callback(partial(self._straggled, child, attempt))
+        return attempt
+
+    def _straggled(self, child: Child, attempt: Attempt, future: asyncio.Future[Receipt]) -> None:
+        self._stragglers.discard(future)
+        if not future.cancelled():
+            receipt = future.result()
+            if receipt.outcome in (Outcome.CONFIRMED, Outcome.REJECTED):
+                self._hear(child, LateConfirmation(child.name, attempt, receipt.confirmed, receipt.ended))
+
+    async def _cancelled(
+        self, event: Event, began: float, futures: list[asyncio.Future[Receipt]], cancelled: asyncio.CancelledError
+    ) -> Receipt:
+        """End all children and gather what they leave."""
+        tasks = [future for future in futures if isinstance(future, asyncio.Task)]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        receipts: list[Receipt] = []
+        for child, future in zip(self.children, futures, strict=True):
+            left = partial_receipt(child.sink, future, cancelled) if future.cancelled() or not future.done() else future.result()
+            if left is not None:
+                receipts.append(left)
+        return self._receipt(event, began, tuple(receipts))

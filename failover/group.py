@@ -1,0 +1,255 @@
+"""Groups: a named tree of sinks, opened and closed as one; OpenSIPS's virtual subscriber, declared in code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+from failover.build import build
+from failover.errors import ClosedError, ConfigError, UsageError, WrongLoopError
+from failover.event import Event
+from failover.net.peers import Peers
+from failover.receipt import Receipt
+from failover.records import DeliveryEnded, Observer, notify
+from failover.schemes import Defaults
+from failover.sink import News, Opening, Sink, Status, check_name, check_seconds, deliver_many
+from failover.strategy import Declared, declared
+
+__all__ = ["Group"]
+
+
+class Group:
+    """Delivers events to the sockets of one tree. Itself a sink: a group fits wherever a socket fits.
+
+    Bound to one event loop while it is open; the same group may be opened again after it was closed.
+
+    Args:
+        name: How it is called in records.
+        sink: A strategy, a socket's sink, or an address.
+        observers: Called with each record (`failover.records`): attempts, deliveries, changes of standing.
+        defaults: For sockets given as text.
+        peers: Who owns the connections; the loop's own peers by default.
+        rng: The source of randomness for strategies.
+        drain: Seconds for which closing waits for what is in flight, 0 or more; what is left then is abandoned.
+
+    Raises:
+        ConfigError: an empty name, something that is no sink, or a negative drain.
+        AddressError: an address that can't be parsed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Declared,
+        *,
+        observers: Sequence[Observer] = (),
+        defaults: Defaults | None = None,
+        peers: Peers | None = None,
+        rng: Random | None = None,
+        drain: float = 1.0,
+    ) -> None:
+        self.name = check_name("group", name)
+        self.declared = declared(sink, f"group {name!r}")
+        self.observers = tuple(observers)
+        self.drain = check_seconds("drain", drain, zero=True)
+        self._defaults = Defaults() if defaults is None else defaults
+        self._peers = peers
+        self._rng = Random() if rng is None else rng  # noqa: S311  # chooses among sockets, no secrets
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as declared again without closing anything: after a fork, what was open belongs to the parent."""
+        self.watchers: list[Callable[[News], None]] = []
+        self._told = self.observers
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sink: Sink | None = None
+        self._deliver: Any = None
+        self._closing = False
+        self._in_flight = 0
+        self._idle: asyncio.Future[None] | None = None
+        forget = getattr(self.declared, "forget", None)
+        if forget is not None:
+            forget()
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name!r}, {'closed' if self._loop is None else 'open'}>"
+
+    @property
+    def sink(self) -> Sink:
+        """The root of the tree.
+
+        Raises:
+            ClosedError: the group is not open.
+        """
+        if self._sink is None:
+            raise self._closed()
+        return self._sink
+
+    async def open(self, opening: Opening | None = None) -> None:
+        """Make sinks of all addresses and start connecting, without waiting for it.
+
+        Args:
+            opening: Given by the strategy that this group is a child of.
+
+        Raises:
+            UsageError: it is open already.
+            ConfigError: connections are shared with other options.
+        """
+        if self._loop is not None:
+            raise UsageError(f"group {self.name!r} is open already; close it first, or share the open one")
+        if opening is None:
+            peers = Peers.current() if self._peers is None else self._peers
+            opening = Opening(peers, partial(build, defaults=self._defaults), self._rng, self.observers)
+        else:
+            observers = (*opening.observers, *self.observers)
+            peers = opening.peers if self._peers is None else self._peers
+            opening = Opening(peers, partial(build, defaults=self._defaults), opening.rng, observers)
+        sink = self.declared if isinstance(self.declared, Sink) else opening.resolve(self.declared)
+        opener = getattr(sink, "open", None)
+        if opener is not None:
+            await opener(opening)
+        self._told = opening.observers
+        watchers: list[Callable[[News], None]] | None = getattr(sink, "watchers", None)
+        if watchers is not None:
+            watchers.append(self._hear)
+        self._sink = sink
+        self._deliver = sink.deliver
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+
+    async def aclose(self, *, drain: float | None = None) -> None:
+        """Close the group: no new events, wait for what is in flight, abandon the rest, give the connections back.
+
+        Idempotent; other groups on the same connections are not affected.
+
+        Args:
+            drain: Seconds to wait for what is in flight; the group's own setting by default.
+        """
+        if self._loop is None or self._sink is None or self._closing:
+            return
+        self._closing = True
+        wait = self.drain if drain is None else check_seconds("drain", drain, zero=True)
+        try:
+            if self._in_flight and wait:
+                self._idle = self._loop.create_future()
+                await asyncio.wait([self._idle], timeout=wait)
+        finally:
+            await self._sink.aclose()
+            self._loop = None
+            self._sink = None
+            self.watchers.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def deliver(
+        self, event: Event, *, deadline: float | None = None, within: float | None = None
+    ) -> Receipt:
+        """Deliver one event.
+
+        Args:
+            event: What to deliver.
+            deadline: Absolute loop time, seconds, after which nobody waits any more.
+            within: The same as seconds from now; the earlier of both counts.
+
+        Returns:
+            The receipt of the whole tree; every outcome is data.
+
+        Raises:
+            ClosedError: the group is not open.
+            WrongLoopError: it is open on another loop.
+            ConfigError: `within` is no positive number of seconds.
+            TypeError: not an `Event`.
+        """
+        deadline = self._check(event, deadline, within)
+        self._in_flight += 1
+        try:
+            receipt: Receipt = await self._deliver(event, deadline=deadline)
+        except asyncio.CancelledError as cancelled:
+            partial_receipt: Receipt | None = getattr(cancelled, "receipt", None)
+            if partial_receipt is not None and self._told:
+                notify(self._told, DeliveryEnded(self.name, partial_receipt))
+            raise
+        finally:
+            self._in_flight -= 1
+            if self._idle is not None and not self._in_flight and not self._idle.done():
+                self._idle.set_result(None)
+        if self._told:
+            notify(self._told, DeliveryEnded(self.name, receipt))
+        return receipt
+
+    async def deliver_many(
+        self, events: Sequence[Event], *, deadline: float | None = None, within: float | None = None
+    ) -> list[Receipt]:
+        """Deliver a batch, pipelined; one receipt per event, in the same order.
+
+        Args:
+            events: What to deliver.
+            deadline: Absolute loop time, seconds, for the whole batch.
+            within: The same as seconds from now; the earlier of both counts.
+
+        Raises:
+            ClosedError: the group is not open.
+            WrongLoopError: it is open on another loop.
+            ConfigError: `within` is no positive number of seconds.
+            TypeError: one of them is not an `Event`.
+        """
+        for event in events:
+            if not isinstance(event, Event):
+                raise TypeError(f"an Event was expected, not {event!r}")
+        if not events:
+            return []
+        deadline = self._check(events[0], deadline, within)
+        self._in_flight += len(events)
+        try:
+            receipts = await deliver_many(self.sink, events, deadline=deadline)
+        finally:
+            self._in_flight -= len(events)
+            if self._idle is not None and not self._in_flight and not self._idle.done():
+                self._idle.set_result(None)
+        if self._told:
+            for receipt in receipts:
+                notify(self._told, DeliveryEnded(self.name, receipt))
+        return receipts
+
+    def status(self) -> Status:
+        """How the tree stands now."""
+        if self._sink is None:
+            return Status(self.name, up=False, reason="not open")
+        status = self._sink.status()
+        return Status(
+            self.name, status.up, status.reason, self._in_flight, status.outcomes, status.late, (status,)
+        )
+
+    def _check(self, event: Event, deadline: float | None, within: float | None) -> float | None:
+        """Refuse misuse; return the absolute deadline."""
+        loop = self._loop
+        if loop is None or self._closing:
+            raise self._closed()
+        if asyncio.get_running_loop() is not loop:
+            raise WrongLoopError(
+                f"group {self.name!r} is open on another event loop; deliver there, or use its blocking() facade"
+            )
+        if not isinstance(event, Event):
+            raise TypeError(f"an Event was expected, not {event!r}")
+        if within is not None:
+            end = loop.time() + check_seconds("within", within)
+            return end if deadline is None else min(end, deadline)
+        return deadline
+
+    def _closed(self) -> ClosedError:
+        return ClosedError(f"group {self.name!r} is not open; use 'async with group:' or await group.open()")
+
+    def _hear(self, news: News) -> None:
+        for watcher in list(self.watchers):
+            watcher(news)

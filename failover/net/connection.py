@@ -1,0 +1,235 @@
+"""One TCP or TLS connection to a peer: writes joined per loop turn, replies matched by the pipeline, bounds kept."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from failover.net.exchange import Exchange
+from failover.net.options import ConnectionOptions
+from failover.net.sweep import Sweep
+from failover.protocol.framing import Malformed
+from failover.protocol.pipeline import Lane, Pipeline, Stray
+
+__all__ = ["Connection", "ConnectionOwner"]
+
+
+class ConnectionOwner(Protocol):
+    """The peer that a connection leads to."""
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        """It broke, or could not be made."""
+
+    def odd(self, problem: str, excerpt: bytes) -> None:
+        """The peer sent something that answers nothing."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection from the moment it is wanted: exchanges wait in it while it is being made.
+
+    Args:
+        owner: Is told when it breaks.
+        loop: The loop it lives on.
+        sweep: The loop's sweep, for timeouts.
+        options: Bounds.
+        first_id: Where its request ids begin.
+    """
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        loop: asyncio.AbstractEventLoop,
+        sweep: Sweep,
+        options: ConnectionOptions,
+        first_id: int,
+    ) -> None:
+        self.established = False
+        """Whether it has been made (it may have broken since)."""
+        self.closed = False
+        """Whether nothing can be sent over it any more."""
+        self._owner = owner
+        self._loop = loop
+        self._sweep = sweep
+        self._swept = False
+        self._options = options
+        self._limit = options.in_flight
+        self.pipeline = Pipeline(first_id, max_frame=options.max_frame, max_depth=options.max_depth)
+        self._transport: asyncio.Transport | None = None
+        self._ready = False  # made, not closed, the transport takes more
+        self._out: list[Exchange] = []  # written at the end of this loop turn
+        self._held: dict[Exchange, None] = {}  # waits for the connection, for a slot, or for the transport
+        self._flushing = False
+        self._burst = 0  # how many replies the last read brought
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have left, or are about to, and have neither reply nor timeout yet."""
+        return self.pipeline.pending - len(self._held)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more exchange would have to wait for a slot."""
+        return bool(self._held) or self.pipeline.pending >= self._limit
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many wait for a slot already that another one would only add to memory."""
+        return len(self._held) >= self._options.waiting
+
+    def submit(self, exchange: Exchange, lane: Lane) -> None:
+        """Send an exchange with this loop turn's others, or as soon as there is room for it."""
+        exchange.connection = self
+        pipeline = self.pipeline
+        alone = self._burst <= 1 and not lane
+        exchange.request_id = pipeline.begin(exchange, lane)
+        if not self._swept:
+            self._swept = True
+            self._sweep.add(self)
+        if not self._ready or self._held or len(lane) > self._limit or pipeline.pending > self._limit:
+            self._held[exchange] = None
+            return
+        self._out.append(exchange)
+        if alone:  # nothing to join it with: the turn that joining costs would only be latency
+            self._flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def withdraw(self, exchange: Exchange) -> None:
+        """Never send an exchange of which nothing has left yet."""
+        self._held.pop(exchange, None)
+        if exchange in self._out:
+            self._out.remove(exchange)
+        if exchange.request_id is not None:
+            self.pipeline.withdraw(exchange.request_id)
+
+    def sweep(self, now: float) -> bool:
+        """Expire what has waited for too long; see `Sweep`."""
+        self.pipeline.expire(now)
+        self._swept = self.pipeline.pending > 0
+        if self._held:
+            for exchange in [held for held in self._held if held.waiter is None]:
+                del self._held[exchange]
+            self._fill()
+        return self._swept
+
+    def break_off(self, reason: str) -> None:
+        """End the connection at once; everything in it is told why."""
+        if self.closed:
+            return
+        self.closed = True
+        self._ready = False
+        if self._transport is not None:
+            self._transport.abort()
+        self._held.clear()
+        self._out.clear()
+        self._sweep.discard(self)
+        self.pipeline.break_off(reason, self._loop.time())
+        self._owner.lost(self, reason)
+
+    def close(self) -> None:
+        """End the connection in an orderly way; nothing should be in flight any more."""
+        if self._transport is not None and not self.closed:
+            self.closed = True
+            self._ready = False
+            self._transport.close()
+            self._sweep.discard(self)
+            self.pipeline.break_off("closed", self._loop.time())
+        else:
+            self.break_off("closed")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asyncio's call: send what waited for the connection."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # narrows the type
+        if self.closed:
+            transport.abort()
+            return
+        self._transport = transport
+        transport.set_write_buffer_limits(high=self._options.write_buffer)
+        self.established = True
+        self._ready = True
+        self._fill()
+
+    def data_received(self, data: bytes) -> None:
+        """Asyncio's call: settle what these bytes answer."""
+        pipeline = self.pipeline
+        before = pipeline.answered
+        faults = pipeline.receive(data, self._loop.time())
+        self._burst = pipeline.answered - before
+        for fault in faults:
+            self._report(fault)
+        if pipeline.broken is not None:
+            self.break_off(f"unreadable reply: {pipeline.broken}")
+        elif self._held:
+            self._fill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Asyncio's call: the connection is gone."""
+        self.break_off("closed by the peer" if exc is None else f"connection lost: {exc}")
+
+    def pause_writing(self) -> None:
+        """Asyncio's call: the transport's buffer is full."""
+        self._ready = False
+
+    def resume_writing(self) -> None:
+        """Asyncio's call: the transport takes more."""
+        self._ready = not self.closed
+        self._fill()
+
+    def _fill(self) -> None:
+        """Move what waits to the next write, as far as there is room."""
+        while self._held and self._ready and self.in_flight < self._limit:
+            exchange = next(iter(self._held))
+            del self._held[exchange]
+            self._out.append(exchange)
+        if self._out and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write everything of this loop turn in one go."""
+        self._flushing = False
+        out = self._out
+        if not out or self._transport is None:
+            return
+        self._out = []
+        chunks: list[bytes] = []
+        size = 0
+        notifications: list[Exchange] = []
+        for position, exchange in enumerate(out):
+            if size > self._options.write_buffer:
+                self._transport.write(b"".join(chunks))
+                chunks.clear()
+                size = 0
+                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
+                    self._held = dict.fromkeys(out[position:]) | self._held
+                    break
+            waiter = exchange.waiter
+            if waiter is None or waiter.done():  # cancelled before anything of it left
+                exchange.waiter = None
+                self.withdraw(exchange)
+                continue
+            exchange.sent = True
+            owner = exchange.owner
+            if owner is not None and not owner.confirm:
+                notifications.append(exchange)
+                chunk = owner.dialect.notification(exchange.tail)
+            else:
+                chunk = b'{"id":%d%b' % (exchange.request_id, exchange.tail)
+            chunks.append(chunk)
+            size += len(chunk)
+            exchange.tail = b""
+        if chunks:
+            self._transport.write(b"".join(chunks))
+        for exchange in notifications:
+            if exchange.request_id is not None:
+                self.pipeline.withdraw(exchange.request_id)
+            exchange.request_id = None  # notifications have none on the wire
+            exchange.written(self._loop.time())
+
+    def _report(self, fault: Malformed | Stray) -> None:
+        if isinstance(fault, Malformed):
+            self._owner.odd(fault.problem, fault.frame)
+        else:
+            known = "an id that was answered or given up before" if fault.duplicate else "an id that was never given out"
+            self._owner.odd(f"a reply to {known}", str(fault.request_id).encode())

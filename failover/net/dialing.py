@@ -1,0 +1,104 @@
+"""Making a connection: every address of a name gets its chance, the first that answers wins."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import chain, zip_longest
+from ssl import SSLContext
+from typing import Any, Final
+
+__all__ = ["HEAD_START", "dial"]
+
+HEAD_START: Final = 0.1
+"""Seconds that an address has for itself before the next one is tried beside it. RFC 8305 section 5 allows 0.1 to 2."""
+
+
+async def dial(
+    loop: asyncio.AbstractEventLoop,
+    protocol: Callable[[], asyncio.Protocol],
+    host: str,
+    port: int,
+    *,
+    ssl: SSLContext | None = None,
+    server_name: str | None = None,
+) -> asyncio.Transport:
+    """Connect to the first address of a host that answers, TLS included.
+
+    Args:
+        loop: The loop to connect on.
+        protocol: Makes the protocol; called once, for the address that won.
+        host: Name or IP address.
+        port: TCP port.
+        ssl: For TLS.
+        server_name: Name to ask for and to verify; the host by default.
+
+    Raises:
+        OSError: none of them answered (`ssl.SSLError` among them); of several failures the first.
+
+    Source: RFC 8305 (Happy Eyeballs version 2), sections 4 and 5.
+    """
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = _interleaved([(family, address[0]) for family, _, _, _, address in found])
+    server_hostname = (server_name or host) if ssl is not None else None
+
+    async def connect(address: str) -> asyncio.Transport:
+        transport, _ = await loop.create_connection(
+            _Silent, address, port, ssl=ssl, server_hostname=server_hostname
+        )
+        return transport
+
+    transport = await _race(loop, [connect(address) for address in addresses])
+    winner = protocol()
+    transport.set_protocol(winner)
+    winner.connection_made(transport)
+    transport.resume_reading()
+    return transport
+
+
+class _Silent(asyncio.Protocol):
+    """Holds a connection until it is known whether it wins: nothing is read from it, so nothing is missed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # narrows the type
+        transport.pause_reading()
+
+
+async def _race(
+    loop: asyncio.AbstractEventLoop, connects: Sequence[Coroutine[Any, Any, asyncio.Transport]]
+) -> asyncio.Transport:
+    """The first that succeeds; each has a head start on the next, which begins at once when it fails."""
+    waiting = list(reversed(connects))
+    running: set[asyncio.Task[asyncio.Transport]] = set()
+    failures: list[OSError] = []
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(loop.create_task(waiting.pop()))
+            done, running = await asyncio.wait(
+                running, timeout=HEAD_START if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                try:
+                    return task.result()
+                except OSError as failure:
+                    failures.append(failure)
+    finally:
+        for connect in waiting:
+            connect.close()
+        for task in running:
+            task.cancel()
+        for lost in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(lost, asyncio.Transport):
+                lost.abort()
+    raise failures[0] if failures else OSError("the name has no address")
+
+
+def _interleaved(addresses: Sequence[tuple[int, str]]) -> list[str]:
+    """Take the families in turn, beginning with the resolver's first choice, each address once."""
+    families: dict[int, list[str]] = {}
+    for family, address in addresses:
+        families.setdefault(family, []).append(address)
+    turns = chain.from_iterable(zip_longest(*families.values()))
+    return list(dict.fromkeys(address for address in turns if address is not None))

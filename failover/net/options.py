@@ -1,0 +1,61 @@
+"""What a connection may cost and how it is kept: the options shared by all sinks that use it."""
+
+from __future__ import annotations
+
+from attrs import Attribute, field, frozen
+from tenacity.wait import wait_base, wait_exponential
+
+from failover.errors import ConfigError
+from failover.pacing import WaitPolicy
+from failover.protocol.pipeline import MAX_ID
+from failover.sink import check_seconds
+
+__all__ = ["ConnectionOptions"]
+
+
+def _seconds(_: object, attribute: Attribute[float], value: float) -> None:
+    check_seconds(attribute.name, value)
+
+
+def _count(_: object, attribute: Attribute[int], value: int) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_ID:
+        raise ConfigError(f"{attribute.name} must be a whole number of 1 or more, not {value!r}")
+
+
+def _keepalive(_: object, __: Attribute[float | None], value: float | None) -> None:
+    if value is not None and check_seconds("keepalive", value) < 1:
+        raise ConfigError(f"keepalive must be 1 second or more, or None, not {value!r}; the kernel counts whole seconds")
+
+
+def _policy(_: object, __: Attribute[WaitPolicy], value: WaitPolicy) -> None:
+    if not isinstance(value, wait_base):
+        raise ConfigError(f"reconnect must be a wait policy of tenacity, e.g. wait_exponential(max=10), not {value!r}")
+
+
+@frozen
+class ConnectionOptions:
+    """Bounds and habits of one connection.
+
+    Args:
+        in_flight: How many requests may be unanswered at once, 1 or more.
+        waiting: How many deliveries may wait for a slot or for the connection; more are skipped at once.
+        write_buffer: Bytes that may wait for the peer to read before no more is written.
+        connect_timeout: Seconds for resolving, connecting and TLS together.
+        reconnect: tenacity wait policy that paces reconnects in the background; a delivery never waits for it. Its
+            delays are stretched at random by up to a tenth, so that clients of one peer don't come back together.
+        keepalive: Seconds of silence after which the kernel probes the peer; None never.
+        max_frame: Bytes of the longest reply that is read.
+        max_depth: Deepest nesting of a reply that is read.
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+
+    in_flight: int = field(default=1024, validator=_count)
+    waiting: int = field(default=16 * 1024, validator=_count)
+    write_buffer: int = field(default=64 * 1024, validator=_count)
+    connect_timeout: float = field(default=0.5, validator=_seconds)
+    reconnect: WaitPolicy = field(factory=lambda: wait_exponential(multiplier=0.1, max=10.0), validator=_policy, eq=vars)
+    keepalive: float | None = field(default=15.0, validator=_keepalive)
+    max_frame: int = field(default=4 * 2**20, validator=_count)
+    max_depth: int = field(default=64, validator=_count)

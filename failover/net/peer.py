@@ -1,0 +1,232 @@
+"""One peer: at most one live connection to it, made when it is wanted and made again when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+
+from failover.net.connection import Connection
+from failover.net.dialing import dial
+from failover.net.options import ConnectionOptions
+from failover.net.sweep import Sweep
+from failover.pacing import PolicyState, delay
+from failover.protocol.pipeline import MAX_ID
+from failover.records import BadReply, ConnectionChanged, Observer, notify
+from random import Random
+import socket
+
+__all__ = ["Lease", "Peer", "PeerKey"]
+
+_JITTER: Final = 0.1  # share of a reconnect's delay by which it is stretched at random, at most
+
+
+@frozen
+class PeerKey:
+    """What makes two sinks share a connection.
+
+    Args:
+        scheme: `tcp` or `tls`.
+        host: Name or address, as declared.
+        port: TCP port.
+        ssl: The TLS context, or None.
+        server_name: The name that TLS verifies, or None for the host.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    ssl: ssl.SSLContext | None = None
+    server_name: str | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Lease:
+    """A sink's claim on a peer; the connection lives as long as there is one.
+
+    Args:
+        peer: The peer.
+        observers: Who is told about its connection.
+        lazy: Whether this sink wants no connection before its first event.
+    """
+
+    def __init__(self, peer: Peer, observers: tuple[Observer, ...], *, lazy: bool) -> None:
+        self.peer = peer
+        self.observers = observers
+        self.lazy = lazy
+
+    def connection(self) -> Connection:
+        """The connection as it is, or a new one on its way; never blocks."""
+        return self.peer.connection()
+
+    def release(self) -> None:
+        """Give the claim back. Idempotent."""
+        self.peer.release(self)
+
+
+class Peer:
+    """Owns the connection to one peer.
+
+    Args:
+        key: Which one.
+        options: Bounds and habits of its connection.
+        loop: The loop it lives on.
+        sweep: The loop's sweep.
+        rng: For first ids and jitter.
+        linger: Seconds for which the connection outlives its last lease.
+        gone: Called when it is closed.
+    """
+
+    def __init__(
+        self,
+        key: PeerKey,
+        options: ConnectionOptions,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        sweep: Sweep,
+        rng: Random,
+        linger: float,
+        gone: Callable[[Peer], None],
+    ) -> None:
+        self.key = key
+        self.options = options
+        self._loop = loop
+        self._sweep = sweep
+        self._rng = rng
+        self._linger = linger
+        self._gone = gone
+        self._leases: dict[Lease, None] = {}
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._failures = 0
+        self._failing_since = 0.0
+        self._waited = 0.0
+        self.closed = False
+
+    def lease(self, observers: tuple[Observer, ...], *, lazy: bool) -> Lease:
+        """Claim the connection; unless lazy, it is being made from now on."""
+        if not self._leases:
+            self._stop_timer()
+        lease = Lease(self, observers, lazy=lazy)
+        self._leases[lease] = None
+        if not lazy:
+            self.connection()
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give a claim back; the last one closes the connection after the linger."""
+        if self._leases.pop(lease, self) is self or self._leases or self.closed:
+            return
+        self._stop_timer()
+        if self._linger:
+            self._timer = self._loop.call_later(self._linger, self.close)
+        else:
+            self.close()
+
+    def connection(self) -> Connection:
+        """The connection as it is, or a new one on its way: a delivery starts or joins one connect at once."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            connection = self._connect()
+        return connection
+
+    def close(self) -> None:
+        """Close the connection; what is in it gets its outcome. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._stop_timer()
+        if self._connection is not None:
+            self._connection.close()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._gone(self)
+
+    async def aclose(self) -> None:
+        """Close and wait until nothing of it runs any more."""
+        self.close()
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        """A connection broke; have a new one made in the background, at the policy's pace."""
+        if connection is not self._connection or self.closed:
+            return
+        now = self._loop.time()
+        self._tell(connected=False, reason=reason, now=now)
+        if all(lease.lazy for lease in self._leases):
+            return
+        if connection.established:
+            self._failures = 0
+        if not self._failures:
+            self._failing_since = now
+            self._waited = 0.0
+        self._failures += 1
+        state = PolicyState(self._failures, self._failing_since, now, self._waited)
+        pause = delay(self.options.reconnect, state) * (1.0 + self._rng.random() * _JITTER)
+        self._waited += pause
+        self._stop_timer()
+        self._timer = self._loop.call_later(pause, self.connection)
+
+    def odd(self, problem: str, excerpt: bytes) -> None:
+        """Tell observers of something that the peer sent."""
+        record = BadReply(str(self.key), problem, excerpt, self._loop.time())
+        for lease in list(self._leases):
+            notify(lease.observers, record)
+
+    def _connect(self) -> Connection:
+        self._stop_timer()
+        first_id = self._rng.randint(1, MAX_ID)
+        connection = self._connection = Connection(self, self._loop, self._sweep, self.options, first_id)
+        self._connecting = self._loop.create_task(self._dial(connection))
+        return connection
+
+    async def _dial(self, connection: Connection) -> None:
+        key = self.key
+        task = asyncio.current_task()
+        try:
+            async with asyncio.timeout(self.options.connect_timeout):
+                transport = await dial(
+                    self._loop, lambda: connection, key.host, key.port, ssl=key.ssl, server_name=key.server_name
+                )
+        except TimeoutError:
+            connection.break_off(f"connect: no answer within {self.options.connect_timeout:g} s")
+        except (OSError, UnicodeError, ssl.CertificateError) as error:
+            connection.break_off(f"connect: {error.strerror if isinstance(error, OSError) and error.strerror else error}")
+        except asyncio.CancelledError:
+            connection.break_off("closed while connecting")
+            raise
+        else:
+            self._keep_alive(transport)
+            self._failures = 0
+            self._tell(connected=True, reason="", now=self._loop.time())
+        finally:
+            if self._connecting is task:
+                self._connecting = None
+
+    def _keep_alive(self, transport: asyncio.Transport) -> None:
+        seconds = self.options.keepalive
+        sock = transport.get_extra_info("socket")
+        if seconds is None or sock is None:
+            return
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+            if hasattr(socket, option):  # not on every system
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), int(seconds))
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tell(self, *, connected: bool, reason: str, now: float) -> None:
+        record = ConnectionChanged(str(self.key), connected, reason, now)
+        for lease in list(self._leases):
+            notify(lease.observers, record)

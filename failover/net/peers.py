@@ -1,0 +1,127 @@
+"""Who owns connections: one pipelined connection per peer, shared by all sinks and groups of a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from random import Random
+from types import TracebackType
+from typing import Final, Self
+from weakref import WeakKeyDictionary
+
+from failover.errors import ClosedError, ConfigError, WrongLoopError
+from failover.net.options import ConnectionOptions
+from failover.net.peer import Lease, Peer, PeerKey
+from failover.net.sweep import Sweep
+from failover.records import Observer
+from failover.sink import check_seconds
+
+__all__ = ["CURRENT", "Peers"]
+
+CURRENT: Final[ContextVar[Peers | None]] = ContextVar("failover.net.peers.CURRENT", default=None)
+"""Overrides the loop's own peers for all that runs in a context, e.g. on one host of a simulated network."""
+
+_OF_LOOP: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Peers]] = WeakKeyDictionary()
+
+
+class Peers:
+    """The connections of one loop (or of one simulated host), each kept for as long as some sink has a lease on it.
+
+    Args:
+        rng: For first request ids and jitter.
+        linger: Seconds for which a connection outlives its last lease, 0 or more. With a linger, close it with
+            `aclose` before the loop ends.
+
+    Raises:
+        ConfigError: a negative linger.
+        RuntimeError: no loop is running.
+    """
+
+    def __init__(self, *, rng: Random | None = None, linger: float = 0.0) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rng = Random() if rng is None else rng  # noqa: S311  # ids and jitter, no secrets
+        self._linger = check_seconds("linger", linger, zero=True)
+        self._sweep = Sweep(self._loop)
+        self._peers: dict[PeerKey, Peer] = {}
+        self._dedicated: dict[Peer, None] = {}
+        self._closed = False
+
+    @classmethod
+    def current(cls) -> Peers:
+        """The peers of this context, else the running loop's own.
+
+        Raises:
+            RuntimeError: no loop is running.
+        """
+        peers = CURRENT.get()
+        if peers is None:
+            loop = asyncio.get_running_loop()
+            peers = _OF_LOOP.get(loop)
+            if peers is None or peers._closed:
+                peers = _OF_LOOP[loop] = cls()
+        return peers
+
+    def lease(
+        self,
+        key: PeerKey,
+        options: ConnectionOptions,
+        *,
+        observers: tuple[Observer, ...] = (),
+        lazy: bool = False,
+        dedicated: bool = False,
+    ) -> Lease:
+        """Claim the connection to a peer.
+
+        Args:
+            key: Which peer.
+            options: How the connection is kept; the same for all who share it.
+            observers: Who is told about it.
+            lazy: Connect with the first event instead of now.
+            dedicated: A connection of its own, shared with nobody.
+
+        Raises:
+            ConfigError: the connection is shared already, with other options.
+            ClosedError: these peers are closed.
+            WrongLoopError: they belong to another loop.
+        """
+        if self._closed:
+            raise ClosedError("these peers are closed; open the group with others")
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoopError("peers belong to the loop they were made on; make others on this one")
+        if dedicated:
+            peer = self._make(key, options)
+            self._dedicated[peer] = None
+            return peer.lease(observers, lazy=lazy)
+        shared = self._peers.get(key)
+        if shared is None:
+            shared = self._peers[key] = self._make(key, options)
+        elif shared.options != options:
+            raise ConfigError(
+                f"the connection to {key} is shared and already has other options: {shared.options}, not {options};"
+                " use the same, or dedicated=True for a connection of its own"
+            )
+        return shared.lease(observers, lazy=lazy)
+
+    async def aclose(self) -> None:
+        """Close all connections; what is in flight over them gets its receipt. Idempotent."""
+        self._closed = True
+        for peer in [*self._peers.values(), *self._dedicated]:
+            await peer.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _make(self, key: PeerKey, options: ConnectionOptions) -> Peer:
+        return Peer(
+            key, options, loop=self._loop, sweep=self._sweep, rng=self._rng, linger=self._linger, gone=self._drop
+        )
+
+    def _drop(self, peer: Peer) -> None:
+        self._dedicated.pop(peer, None)
+        if self._peers.get(peer.key) is peer:
+            del self._peers[peer.key]

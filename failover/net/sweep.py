@@ -1,0 +1,51 @@
+"""One timer per loop for all timeouts: armed only while something is pending."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+__all__ = ["PERIOD", "Sweep", "Swept"]
+
+PERIOD: Final = 0.004
+"""Seconds between two sweeps: with the loop's own rounding, a timeout is at most 10 ms late and never early."""
+
+
+class Swept(Protocol):
+    """Something with timeouts, e.g. a connection."""
+
+    def sweep(self, now: float) -> bool:
+        """Expire what is due; return whether anything is still pending."""
+
+
+class Sweep:
+    """Sweeps over whatever has something pending. A timer per event would cost a microsecond each.
+
+    Args:
+        loop: The loop whose time counts.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pending: dict[Swept, None] = {}  # ordered, unlike a set: the same run on every Python
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, swept: Swept) -> None:
+        """Sweep it until it has nothing pending any more."""
+        self._pending[swept] = None
+        if self._timer is None:
+            self._timer = self._loop.call_later(PERIOD, self._sweep)
+
+    def discard(self, swept: Swept) -> None:
+        """Don't sweep it any more."""
+        self._pending.pop(swept, None)
+        if not self._pending and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for swept in list(self._pending):
+            if not swept.sweep(now):
+                self._pending.pop(swept, None)
+        self._timer = self._loop.call_later(PERIOD, self._sweep) if self._pending else None

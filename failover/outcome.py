@@ -1,0 +1,88 @@
+"""Outcomes and verdicts, and the one table that makes a composite's outcome from its children's."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from failover.receipt import Receipt
+
+__all__ = ["Outcome", "Verdict", "fan_out_outcome", "sequential_outcome"]
+
+
+class Outcome(enum.Enum):
+    """How a delivery ended. Never a bare boolean: what is not confirmed may still have been processed."""
+
+    CONFIRMED = "confirmed"
+    """A reply with our id and no error."""
+    SENT = "sent"
+    """A notification was written; it has no confirmation by design."""
+    REJECTED = "rejected"
+    """An error reply with our id: the peer is alive and refused. Its verdict says what follows."""
+    UNREACHABLE = "unreachable"
+    """Resolving, connecting or TLS failed, or the connection broke before a byte left: never processed."""
+    UNCONFIRMED = "unconfirmed"
+    """Bytes left and no answer came (timeout, reset, unreadable reply): it may have been processed."""
+    ABANDONED = "abandoned"
+    """We stopped waiting: cancelled, decided elsewhere, or a deadline shorter than the sink's own timeout."""
+    SKIPPED = "skipped"
+    """Not attempted; the reason stands beside it."""
+
+
+class Verdict(enum.Enum):
+    """What an error reply means for the event (by its code), or a full window for the delivery."""
+
+    NEXT = "next"
+    """Try the next sink (what OpenSIPS does)."""
+    STOP = "stop"
+    """The event is at fault: trying it elsewhere is pointless. Settled, not confirmed."""
+    BUSY = "busy"
+    """The peer pushes back: try the next one, and don't judge this one broken."""
+    CONFIRM = "confirm"
+    """As good as a confirmation, e.g. an error that says "already done". Settled."""
+
+
+# What an unsettled composite reports: the first of these that any child gives. UNCONFIRMED stands for "some child may
+# have processed it", whatever that child's own outcome is.
+_UNSETTLED: Final = (Outcome.REJECTED, Outcome.UNREACHABLE, Outcome.ABANDONED, Outcome.SKIPPED)
+
+
+def sequential_outcome(children: Sequence[Receipt]) -> tuple[Outcome, Verdict | None]:
+    """Outcome and verdict of children tried one after the other until the event was settled.
+
+    The settled child's; else UNCONFIRMED if any child may have processed it; else REJECTED, UNREACHABLE, ABANDONED,
+    SKIPPED, whichever comes first. SKIPPED without children.
+    """
+    for child in children:
+        if child.settled:
+            return child.outcome, child.verdict
+    return _unsettled(children)
+
+
+def fan_out_outcome(children: Sequence[Receipt], need: int) -> tuple[Outcome, Verdict | None]:
+    """Outcome and verdict of children tried side by side, of which `need` must take the event.
+
+    CONFIRMED if enough are confirmed, SENT if enough are confirmed or sent; else a child's STOP (the event is at
+    fault everywhere); else as of an unsettled sequence, where a confirmed child counts as "may have been processed".
+    """
+    confirmed = sum(child.confirmed for child in children)
+    if confirmed >= need:
+        return Outcome.CONFIRMED, None
+    if confirmed + sum(child.outcome is Outcome.SENT for child in children) >= need:
+        return Outcome.SENT, None
+    for child in children:
+        if child.verdict is Verdict.STOP:
+            return child.outcome, child.verdict
+    return _unsettled(children)
+
+
+def _unsettled(children: Sequence[Receipt]) -> tuple[Outcome, Verdict | None]:
+    if any(child.maybe_processed for child in children):
+        return Outcome.UNCONFIRMED, None
+    for outcome in _UNSETTLED:
+        for child in children:
+            if child.outcome is outcome:
+                return outcome, child.verdict
+    return Outcome.SKIPPED, None

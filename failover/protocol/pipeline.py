@@ -1,0 +1,213 @@
+"""The pipeline of one connection: ids, what waits for a reply, timeouts, and what becomes of replies that come late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from attrs import frozen
+
+from failover.errors import FramingError
+from failover.protocol.framing import Framer, Malformed
+from failover.protocol.replies import REPLIES, Reply
+
+__all__ = ["MAX_ID", "Exchange", "Lane", "Pipeline", "Stray"]
+
+MAX_ID: Final = 2**31 - 1
+"""Ids are positive and fit in 31 bits, as OpenSIPS's."""
+
+
+class Exchange(Protocol):
+    """One request and whatever answers it; the pipeline tells it what happened, once for each."""
+
+    began: float
+
+    def answered(self, reply: Reply, now: float) -> None:
+        """Its reply came. If the exchange has ended by then, this is a late confirmation (or refusal)."""
+
+    def expired(self, now: float) -> bool:
+        """Its lane's timeout ran out without a reply. Return whether a late one should still find it."""
+
+    def broken(self, reason: str, now: float) -> None:
+        """The connection broke; no reply will come."""
+
+
+class Lane(dict[int, Exchange]):
+    """What waits for a reply with one timeout, oldest first: a dict keeps both the order and the ids.
+
+    Args:
+        timeout: Seconds from an exchange's `began` to its expiry.
+    """
+
+    __slots__ = ("timeout",)
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self.timeout = timeout
+
+
+@frozen
+class Stray:
+    """A well-formed reply that nobody waits for.
+
+    Args:
+        request_id: Its id.
+        duplicate: Whether this connection gave out that id: then it was answered before (or long ago).
+    """
+
+    request_id: int
+    duplicate: bool
+
+
+class Pipeline:
+    """Matches replies to requests in any order. No clock of its own: whoever calls says what time it is.
+
+    Args:
+        first_id: Where the ids of this connection begin, 1 to `MAX_ID`.
+        max_frame: Bytes of the longest reply that is read.
+        max_depth: Deepest nesting of a reply that is read.
+        max_tombstones: How many expired exchanges are remembered for a late reply; the oldest go first.
+        tombstone_age: Seconds from an exchange's expiry for which it is remembered.
+    """
+
+    def __init__(
+        self,
+        first_id: int,
+        *,
+        max_frame: int = 4 * 2**20,
+        max_depth: int = 64,
+        max_tombstones: int = 1024,
+        tombstone_age: float = 60.0,
+    ) -> None:
+        self._framer = Framer(REPLIES, max_frame=max_frame, max_depth=max_depth)
+        self._lanes: dict[float, Lane] = {}
+        self._only: Lane | None = None  # the usual case: all exchanges have one timeout
+        self._tombstones: dict[int, Exchange] = {}
+        self._max_tombstones = max_tombstones
+        self._tombstone_age = tombstone_age
+        self._first = self._next = first_id
+        self._wrapped = False
+        self.answered = 0
+        """How many replies found their exchange still waiting for its timeout."""
+        self.late = 0
+        """How many found it expired."""
+        self.strays = 0
+        self.malformed = 0
+
+    @property
+    def broken(self) -> FramingError | None:
+        """Why no more replies can be read, once that is so."""
+        return self._framer.broken
+
+    @property
+    def pending(self) -> int:
+        """How many exchanges wait for their reply or their timeout."""
+        return len(self._only) if self._only is not None else sum(map(len, self._lanes.values()))
+
+    def lane(self, timeout: float) -> Lane:
+        """The lane of one timeout, in seconds; made when it is first asked for."""
+        lane = self._lanes.get(timeout)
+        if lane is None:
+            lane = self._lanes[timeout] = Lane(timeout)
+            self._only = lane if len(self._lanes) == 1 else None
+        return lane
+
+    def begin(self, exchange: Exchange, lane: Lane) -> int:
+        """Give an exchange its id and let it wait in a lane; exchanges of a lane begin in order of time."""
+        request_id = self._next
+        self._next = request_id + 1
+        if request_id >= MAX_ID:
+            self._next = 1
+            self._wrapped = True
+        if self._wrapped and self._known(request_id):
+            return self.begin(exchange, lane)
+        lane[request_id] = exchange
+        return request_id
+
+    def withdraw(self, request_id: int) -> None:
+        """Forget an exchange that has no reply to wait for; nothing to do if it is not waiting any more."""
+        self._claim(request_id)
+
+    def receive(self, data: bytes, now: float) -> list[Malformed | Stray]:
+        """Take bytes from the peer, settle what they answer, and return what they don't."""
+        faults: list[Malformed | Stray] = []
+        only = self._only
+        answered = 0
+        for reply in self._framer.feed(data):
+            if type(reply) is Reply:
+                exchange = only.pop(reply.id, None) if only is not None else self._claim(reply.id)
+                if exchange is not None:
+                    answered += 1
+                    exchange.answered(reply, now)
+                elif (exchange := self._tombstones.pop(reply.id, None)) is not None:
+                    self.late += 1
+                    exchange.answered(reply, now)
+                else:
+                    self.strays += 1
+                    faults.append(Stray(reply.id, self._issued(reply.id)))
+            else:
+                assert isinstance(reply, Malformed)  # noqa: S101  # narrows the type; the framer has no third kind
+                self.malformed += 1
+                faults.append(reply)
+        self.answered += answered
+        return faults
+
+    def expire(self, now: float) -> None:
+        """Expire what has waited for its lane's timeout; never early."""
+        for lane in self._lanes.values():
+            timeout = lane.timeout
+            due: list[int] = []
+            for request_id, exchange in lane.items():
+                if exchange.began + timeout > now:
+                    break
+                due.append(request_id)
+            for request_id in due:
+                expired = lane.pop(request_id, None)  # gone if telling another one of them withdrew it
+                if expired is not None and expired.expired(now):
+                    self._remember(request_id, expired)
+        if self._tombstones:
+            self._forget(now)
+
+    def break_off(self, reason: str, now: float) -> None:
+        """The connection is gone: tell everything that waits, and forget what has expired."""
+        self._tombstones.clear()
+        for lane in self._lanes.values():
+            waiting = list(lane.values())
+            lane.clear()
+            for exchange in waiting:
+                exchange.broken(reason, now)
+
+    def waiting(self) -> Iterator[Exchange]:
+        """What waits, newest first within its lane; a snapshot."""
+        for lane in list(self._lanes.values()):
+            yield from reversed(list(lane.values()))
+
+    def _claim(self, request_id: int) -> Exchange | None:
+        for lane in self._lanes.values():
+            exchange = lane.pop(request_id, None)
+            if exchange is not None:
+                return exchange
+        return None
+
+    def _known(self, request_id: int) -> bool:
+        return request_id in self._tombstones or any(request_id in lane for lane in self._lanes.values())
+
+    def _issued(self, request_id: int) -> bool:
+        """Whether this connection ever gave out an id: they are given out in order, around the end of the range."""
+        if self._wrapped:
+            return 0 < request_id <= MAX_ID
+        return self._first <= request_id < self._next
+
+    def _remember(self, request_id: int, exchange: Exchange) -> None:
+        if len(self._tombstones) >= self._max_tombstones:
+            del self._tombstones[next(iter(self._tombstones))]
+        self._tombstones[request_id] = exchange
+
+    def _forget(self, now: float) -> None:
+        """Drop tombstones past their age. They stand in the order of their expiry."""
+        horizon = now - self._tombstone_age
+        while self._tombstones:
+            oldest = next(iter(self._tombstones))
+            if self._tombstones[oldest].began > horizon:
+                break
+            del self._tombstones[oldest]

@@ -1,0 +1,195 @@
+"""Receipts: the whole tree of what was tried for one event, in what order, and how each attempt ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from attrs import frozen
+
+from failover.event import Event
+from failover.outcome import Outcome, Verdict
+
+__all__ = ["Attempt", "ErrorReply", "Receipt"]
+
+
+@frozen
+class ErrorReply:
+    """The `error` of a reply, as the peer gave it.
+
+    Args:
+        code: Its code; None if it had none or no integer.
+        text: Its `message`; the whole error as JSON if it was no object.
+        data: Its `data`, decoded; None without.
+
+    Source: JSON-RPC 2.0 section 5.1.
+    """
+
+    code: int | None
+    text: str
+    data: Any = None
+
+    def __str__(self) -> str:
+        return self.text if self.code is None else f"{self.code} {self.text}"
+
+
+class Receipt(msgspec.Struct, eq=False):
+    """What became of one event at one sink, with a child for everything that sink tried for it.
+
+    Receipts are read, not written: only the sink that makes one fills it in, before anyone else sees it. (A msgspec
+    struct, since one is made for every node of every delivery: half the cost of the leanest alternative.)
+    """
+
+    event: Event
+    sink: str
+    """Name of the sink or strategy whose receipt this is."""
+    outcome: Outcome
+    began: float
+    """Loop time, seconds."""
+    ended: float
+    """Loop time, seconds."""
+    children: tuple[Receipt, ...] = ()
+    """What a strategy tried or skipped, in order; empty for a socket."""
+    verdict: Verdict | None = None
+    """What the outcome means for the event, where an error reply or a full window says so."""
+    reason: str = ""
+    """Why it ended so, where the outcome alone doesn't say it."""
+    why: str = ""
+    """Why the strategy above chose this child; empty if it was simply its turn."""
+    side_by_side: bool = False
+    """Whether the children were tried all at once: copies are then intended, not duplicates."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a peer confirmed the event (a reply without error, or an error whose verdict is `confirm`)."""
+        return self.outcome is Outcome.CONFIRMED or self.verdict is Verdict.CONFIRM
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is gained by trying another sink. Strategies ask this, never `confirmed`."""
+        return (
+            self.outcome is Outcome.CONFIRMED
+            or self.outcome is Outcome.SENT
+            or self.verdict is Verdict.STOP
+            or self.verdict is Verdict.CONFIRM
+        )
+
+    @property
+    def maybe_processed(self) -> bool:
+        """Whether any peer may have processed the event."""
+        return any(child.maybe_processed for child in self.children)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether we stopped waiting somewhere below: then silence says nothing about the peers."""
+        return self.outcome is Outcome.ABANDONED or any(child.cut_short for child in self.children)
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether this outcome is evidence that the sink is out of order (what quarantines it)."""
+        return (self.outcome is Outcome.UNREACHABLE or self.outcome is Outcome.UNCONFIRMED) and not self.cut_short and (
+            not self.children or any(child.at_fault for child in self.children)
+        )
+
+    @property
+    def possible_duplicates(self) -> int:
+        """How many more times than intended the event may have been processed, at most."""
+        inner = sum(child.possible_duplicates for child in self.children)
+        if self.side_by_side:
+            return inner
+        return inner + max(0, sum(child.maybe_processed for child in self.children) - 1)
+
+    @property
+    def took(self) -> float:
+        """Seconds from the first choice to the end."""
+        return self.ended - self.began
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every attempt on a socket, in order; what was skipped is not among them."""
+        return tuple(node for node in self.walk() if isinstance(node, Attempt) and node.outcome is not Outcome.SKIPPED)
+
+    def walk(self) -> Iterator[Receipt]:
+        """Every receipt of the tree, this one first, parents before children."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def explain(self) -> str:
+        """The tree in sentences, one line each: who was tried or skipped, why, how it ended and how long it took."""
+        return "\n".join(self._explain(self.began, 0))
+
+    def _explain(self, origin: float, depth: int) -> Iterator[str]:
+        start = f"{(self.began - origin) * 1e3:.1f} ms: " if depth else f"event {self.event.name}: "
+        chosen = f" ({self.why})" if self.why else ""
+        if self.outcome is Outcome.SKIPPED:
+            ended = f"skipped: {self.reason or 'not attempted'}"
+        else:
+            ended = f"{self.outcome.value} after {self.took * 1e3:.1f} ms" + (f": {self.reason}" if self.reason else "")
+            if self.verdict is not None:
+                ended += f" [verdict {self.verdict.value}]"
+        yield f"{'  ' * depth}{start}{self.sink}{chosen} {ended}"
+        for child in self.children:
+            yield from child._explain(origin, depth + 1)  # noqa: SLF001  # the same class
+        if not depth and self.possible_duplicates:
+            yield f"possible duplicates: {self.possible_duplicates}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tree as plain data for JSON; times in seconds, relative ones only."""
+        return self._to_dict(self.began)
+
+    def _to_dict(self, origin: float) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "sink": self.sink,
+            "outcome": self.outcome.value,
+            "began": round(self.began - origin, 6),
+            "took": round(self.took, 6),
+            "settled": self.settled,
+            "possible_duplicates": self.possible_duplicates,
+        }
+        data |= {key: value for key, value in (("why", self.why), ("reason", self.reason)) if value}
+        if self.verdict is not None:
+            data["verdict"] = self.verdict.value
+        if self.children:
+            data["children"] = [child._to_dict(origin) for child in self.children]  # noqa: SLF001  # the same class
+        return data
+
+
+class Attempt(Receipt, eq=False):
+    """One try on one socket: a leaf of the tree."""
+
+    request_id: int | None = None
+    """The JSON-RPC id on the wire; None for a notification or before one was given."""
+    sent: bool = False
+    """Whether bytes of it left, or may have."""
+    error: ErrorReply | None = None
+    """The error reply, if that was the answer."""
+    raw_result: msgspec.Raw | None = None
+    """The reply's `result` as it came, undecoded."""
+
+    @property
+    def result(self) -> Any:
+        """The reply's `result`, decoded; None without one.
+
+        Raises:
+            ValueError: the peer's result is no valid JSON value after all (e.g. bad UTF-8 in a string).
+        """
+        return None if self.raw_result is None else msgspec.json.decode(self.raw_result)
+
+    @property
+    def maybe_processed(self) -> bool:
+        """Whether the peer may have processed the event: it confirmed, or bytes left and it did not refuse."""
+        return self.outcome is Outcome.CONFIRMED or (
+            self.sent and (self.outcome is not Outcome.REJECTED or self.verdict is Verdict.CONFIRM)
+        )
+
+    def _to_dict(self, origin: float) -> dict[str, Any]:
+        data = Receipt._to_dict(self, origin)
+        if self.request_id is not None:
+            data["request_id"] = self.request_id
+        if self.error is not None:
+            data["error"] = {"code": self.error.code, "message": self.error.text, "data": self.error.data}
+        if self.raw_result is not None:
+            data["result"] = self.result
+        return data

@@ -1,0 +1,175 @@
+"""What observers are told: one frozen record per attempt, delivery, change of a child's standing, and odd reply."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import frozen
+
+from failover.receipt import Attempt, Receipt
+
+__all__ = [
+    "AttemptEnded",
+    "BadReply",
+    "ConnectionChanged",
+    "DeliveryEnded",
+    "LateConfirmation",
+    "Observer",
+    "Quarantined",
+    "Record",
+    "Reinstated",
+    "Silence",
+    "notify",
+]
+
+
+@frozen
+class AttemptEnded:
+    """An attempt on a socket ended, or was skipped at the socket itself.
+
+    Args:
+        attempt: The attempt, complete.
+    """
+
+    attempt: Attempt
+
+
+@frozen
+class DeliveryEnded:
+    """A group's delivery ended.
+
+    Args:
+        group: The group's name.
+        receipt: Its receipt; on cancellation, what there is of it.
+    """
+
+    group: str
+    receipt: Receipt
+
+
+@frozen
+class LateConfirmation:
+    """A reply came after its attempt had ended.
+
+    Args:
+        sink: Name of the sink.
+        attempt: The attempt as it ended, unchanged.
+        confirmed: Whether the reply confirms; a late refusal shows only that the peer is alive.
+        at: Loop time of the reply, seconds.
+    """
+
+    sink: str
+    attempt: Attempt
+    confirmed: bool
+    at: float
+
+
+@frozen
+class Silence:
+    """An attempt that was abandoned got no reply within the sink's own timeout either: the peer is silent.
+
+    Args:
+        sink: Name of the sink.
+        attempt: The attempt as it ended, unchanged; None for a strategy whose children are all out.
+        at: Loop time, seconds.
+    """
+
+    sink: str
+    attempt: Attempt | None
+    at: float
+
+
+@frozen
+class Quarantined:
+    """A strategy takes a child out of service.
+
+    Args:
+        strategy: Name of the strategy.
+        child: Name of the child.
+        until: Loop time until which it is skipped, seconds.
+        reason: What it did.
+        at: Loop time, seconds.
+    """
+
+    strategy: str
+    child: str
+    until: float
+    reason: str
+    at: float
+
+
+@frozen
+class Reinstated:
+    """A strategy takes a child back into service because it answered.
+
+    Args:
+        strategy: Name of the strategy.
+        child: Name of the child.
+        reason: What it did.
+        at: Loop time, seconds.
+    """
+
+    strategy: str
+    child: str
+    reason: str
+    at: float
+
+
+@frozen
+class BadReply:
+    """A peer sent something that answers nothing.
+
+    Args:
+        peer: The peer's address.
+        problem: What is wrong with it.
+        excerpt: The first bytes of it.
+        at: Loop time, seconds.
+    """
+
+    peer: str
+    problem: str
+    excerpt: bytes
+    at: float
+
+
+@frozen
+class ConnectionChanged:
+    """A connection to a peer was made, failed or broke.
+
+    Args:
+        peer: The peer's address.
+        connected: Whether there is one now.
+        reason: Why not; empty when connected.
+        at: Loop time, seconds.
+    """
+
+    peer: str
+    connected: bool
+    reason: str
+    at: float
+
+
+Record: TypeAlias = (
+    AttemptEnded
+    | BadReply
+    | ConnectionChanged
+    | DeliveryEnded
+    | LateConfirmation
+    | Quarantined
+    | Reinstated
+    | Silence
+)
+Observer: TypeAlias = Callable[[Record], object]
+
+_log = logging.getLogger("failover")
+
+
+def notify(observers: tuple[Observer, ...], record: Record) -> None:
+    """Tell each observer; one that raises is logged and harms neither the delivery nor the other observers."""
+    for observer in observers:
+        try:
+            observer(record)
+        except Exception:  # an observer's fault must not become an event's
+            _log.exception("observer %r failed on %s", observer, type(record).__name__)

@@ -1,0 +1,283 @@
+"""The base of all strategies that try one child after the other until the event is settled."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from failover.event import Event
+from failover.outcome import Outcome, sequential_outcome
+from failover.receipt import Receipt
+from failover.records import Silence
+from failover.sink import Sink, check_seconds, deliver_many
+from failover.strategy import Child, Declared, Strategy, skipped
+
+__all__ = ["QUARANTINE", "Sequential", "partial_receipt"]
+
+QUARANTINE: Final = 30.0
+"""Seconds for which a child at fault is skipped. Source: OpenSIPS event_virtual, `failover_timeout`."""
+
+_LAST_RESORT: Final = "last resort: all are quarantined"
+_LATE: Final = "no time left before the deadline"
+_ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
+
+
+class Sequential(Strategy):
+    """One child after the other until the event is settled. Subclasses say in which order.
+
+    A child whose receipt is evidence against it (unreachable, or silent past its own timeout) is quarantined. If that
+    leaves an event unsettled, the quarantined ones are tried all the same, longest-quarantined first, one event at a
+    time for each; what finds such a trial under way is skipped at once.
+
+    Args:
+        children: Sinks or addresses, at least one.
+        name: How it is called in receipts; the class's name by default.
+        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine_rejected: Whether an error reply quarantines as well, as OpenSIPS does.
+        last_resort: Whether quarantined children are tried rather than leaving an event undelivered; OpenSIPS doesn't.
+
+    Raises:
+        ConfigError: no children, two of one name, or a negative quarantine.
+
+    Source: OpenSIPS event_virtual.
+    """
+
+    def __init__(
+        self,
+        *children: Declared,
+        name: str | None = None,
+        quarantine: float = QUARANTINE,
+        quarantine_rejected: bool = False,
+        last_resort: bool = True,
+    ) -> None:
+        super().__init__(*children, name=name)
+        self.quarantine = check_seconds("quarantine", quarantine, zero=True)
+        self.quarantine_rejected = quarantine_rejected
+        self.last_resort = last_resort
+
+    @abstractmethod
+    def order(self, event: Event) -> Iterable[Child]:
+        """The children in the order in which this event tries them; asked once per event, read only as far as needed."""
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """Try the children in order until one settles the event; a deadline is shared among those that are left."""
+        tried: list[Receipt] = []
+        held: list[Child] = []
+        limit = deadline
+        for child in self.order(event):
+            if child.out_until and child.out_until > self._now():
+                held.append(child)
+                continue
+            if deadline is not None:
+                limit = self._share(deadline, len(self.children) - len(tried) - len(held))
+                if limit is None:
+                    tried.append(skipped(event, child.name, self._now(), _LATE))
+                    continue
+            begun = child.start(event, deadline=limit)
+            try:
+                receipt = await begun
+            except asyncio.CancelledError as cancelled:
+                self._cancelled(event, tried, child, begun, cancelled)
+                raise
+            if receipt.outcome is Outcome.CONFIRMED and not tried and not held and not child.out_until:
+                return Receipt(event, self.name, Outcome.CONFIRMED, receipt.began, receipt.ended, (receipt,))
+            tried.append(receipt)
+            self._judge(child, receipt)
+            if receipt.settled:
+                break
+        else:
+            if held:
+                await self._last_resort(event, held, tried, deadline)
+                held = []
+        return self._receipt(event, tried, held)
+
+    async def deliver_many(self, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
+        """Deliver a batch: grouped by next child, the unsettled rest goes on to the child after it."""
+        receipts: list[Receipt] = [None] * len(events)  # type: ignore[list-item]  # each is filled in below
+        orders = [iter(self.order(event)) for event in events]
+        tried: dict[int, list[Receipt]] = {}
+        held: dict[int, list[Child]] = {}
+        exhausted: list[int] = []
+        waiting: Sequence[int] = range(len(events))
+        while waiting:
+            legs: dict[Child, list[int]] = {}
+            now = self._now()
+            for index in waiting:
+                for child in orders[index]:
+                    if child.out_until and child.out_until > now:
+                        held.setdefault(index, []).append(child)
+                        continue
+                    leg = legs.get(child)
+                    if leg is None:
+                        leg = legs[child] = []
+                    leg.append(index)
+                    break
+                else:
+                    exhausted.append(index)
+            unsettled: list[int] = []
+            for (child, leg), results in zip(legs.items(), await self._run_legs(events, legs, deadline), strict=True):
+                for index, receipt in zip(leg, results, strict=True):
+                    event = events[index]
+                    if (
+                        receipt.outcome is Outcome.CONFIRMED
+                        and not child.out_until
+                        and index not in tried
+                        and index not in held
+                    ):
+                        receipts[index] = Receipt(
+                            event, self.name, Outcome.CONFIRMED, receipt.began, receipt.ended, (receipt,)
+                        )
+                        continue
+                    so_far = tried.setdefault(index, [])
+                    so_far.append(receipt)
+                    self._judge(child, receipt)
+                    if receipt.settled:
+                        receipts[index] = self._receipt(event, so_far, held.get(index, ()))
+                    else:
+                        unsettled.append(index)
+            waiting = sorted(unsettled)
+            if not waiting and exhausted:
+                waiting = await self._finish(events, orders, tried, held, sorted(exhausted), receipts, deadline)
+                exhausted = []
+        return receipts
+
+    async def _run_legs(
+        self, events: Sequence[Event], legs: dict[Child, list[int]], deadline: float | None
+    ) -> list[list[Receipt]]:
+        """Deliver to each child its part of a batch, side by side."""
+        limit = deadline
+        if deadline is not None:
+            limit = self._share(deadline, len(self.children))
+            if limit is None:
+                now = self._now()
+                return [[skipped(events[index], child.name, now, _LATE) for index in leg] for child, leg in legs.items()]
+        batches = [(child.sink, [events[index] for index in leg]) for child, leg in legs.items()]
+        if len(batches) == 1:
+            return [await deliver_many(*batches[0], deadline=limit)]
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(deliver_many(sink, batch, deadline=limit)) for sink, batch in batches]
+        return [task.result() for task in running]
+
+    async def _finish(
+        self,
+        events: Sequence[Event],
+        orders: list[Iterator[Child]],
+        tried: dict[int, list[Receipt]],
+        held: dict[int, list[Child]],
+        exhausted: list[int],
+        receipts: list[Receipt],
+        deadline: float | None,
+    ) -> list[int]:
+        """Last resort for a batch: its first event is the trial for all; return those for which a child is back."""
+        again: list[int] = []
+        trial = True
+        for index in exhausted:
+            passed = held.pop(index, [])
+            so_far = tried.setdefault(index, [])
+            if passed and trial:
+                await self._last_resort(events[index], passed, so_far, deadline)
+                trial = False
+                passed = []
+            elif any(not child.out_until for child in passed):
+                orders[index] = iter([child for child in passed if not child.out_until])
+                held[index] = [child for child in passed if child.out_until]
+                again.append(index)
+                continue
+            receipts[index] = self._receipt(events[index], so_far, passed)
+        return again
+
+    async def _last_resort(
+        self, event: Event, held: list[Child], tried: list[Receipt], deadline: float | None
+    ) -> None:
+        """Try quarantined children until one settles the event, longest-quarantined first, one event a child at once."""
+        held.sort(key=lambda child: child.out_since)
+        for position, child in enumerate(held):
+            now = self._now()
+            if not self.last_resort or child.trial:
+                why = "" if not self.last_resort else "; another event is its trial already"
+                tried.append(skipped(event, child.name, now, _out(child, now) + why))
+                continue
+            limit = deadline
+            if deadline is not None:
+                limit = self._share(deadline, len(held) - position)
+                if limit is None:
+                    tried.append(skipped(event, child.name, now, _LATE))
+                    continue
+            child.trial = True
+            begun = child.start(event, deadline=limit)
+            try:
+                receipt = await begun
+            except asyncio.CancelledError as cancelled:
+                self._cancelled(event, tried, child, begun, cancelled)
+                raise
+            finally:
+                child.trial = False
+            receipt.why = _LAST_RESORT
+            tried.append(receipt)
+            self._judge(child, receipt)
+            if receipt.settled:
+                tried.extend(self._passed_over(event, held[position + 1 :]))
+                return
+
+    def silent(self, child: Child, news: Silence) -> None:
+        """Quarantine a child that was silent past its own timeout; if that was the last one, this strategy is silent."""
+        if self.quarantine:
+            self.take_out(child, self.quarantine, "no reply although nobody waited any more", news.at)
+            if all(other.out_until > news.at for other in self.children):
+                self._tell(Silence(self.name, news.attempt, news.at))
+
+    def _judge(self, child: Child, receipt: Receipt) -> None:
+        """Draw the consequences of a child's receipt for its standing."""
+        outcome = receipt.outcome
+        if receipt.at_fault or (outcome is Outcome.REJECTED and self.quarantine_rejected):
+            if self.quarantine:
+                self.take_out(child, self.quarantine, receipt.reason or outcome.value, receipt.ended)
+        elif child.out_until and outcome in _ALIVE:
+            self.take_back(child, f"it answered: {outcome.value}", receipt.ended)
+
+    def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
+        if held:
+            tried = [*self._passed_over(event, held, tried[0].began), *tried]
+        now = self._now()
+        outcome, verdict = sequential_outcome(tried)
+        began, ended = (tried[0].began, tried[-1].ended) if tried else (now, now)
+        return Receipt(event, self.name, outcome, began, ended, tuple(tried), verdict)
+
+    def _passed_over(self, event: Event, held: Iterable[Child], at: float | None = None) -> list[Receipt]:
+        now = self._now() if at is None else at
+        return [skipped(event, child.name, now, _out(child, now)) for child in held]
+
+    def _share(self, deadline: float, left: int) -> float | None:
+        """The deadline of the next child, an equal share for all that are left; None when time is up."""
+        now = self._now()
+        if deadline <= now:
+            return None
+        return deadline if left <= 1 else now + (deadline - now) / left
+
+    def _cancelled(
+        self,
+        event: Event,
+        tried: list[Receipt],
+        child: Child,
+        begun: Awaitable[Receipt],
+        cancelled: asyncio.CancelledError,
+    ) -> None:
+        """Let the receipt of what was done so far travel up with the cancellation, for the observers."""
+        receipt = partial_receipt(child.sink, begun, cancelled)
+        if receipt is not None:
+            tried.append(receipt)
+        cancelled.receipt = self._receipt(event, tried)  # type: ignore[attr-defined]
+
+
+def partial_receipt(sink: Sink, begun: Awaitable[Receipt], cancelled: asyncio.CancelledError) -> Receipt | None:
+    """What a cancelled child leaves: of a socket the abandoned attempt, of a strategy what travels with the cancellation."""
+    abandon: Callable[..., Receipt] | None = getattr(sink, "abandon", None)
+    if abandon is not None:
+        return abandon(begun, "cancelled")
+    return getattr(cancelled, "receipt", None)
+
+
+def _out(child: Child, now: float) -> str:
+    return f"quarantined for {max(0.0, child.out_until - now):.1f} s more ({child.reason})"

@@ -1,0 +1,316 @@
+"""An asyncio event loop whose time is virtual: it jumps to the next timer as soon as nothing is left to do.
+
+Callbacks run in turns as on asyncio's own loops: timers that are due join the queue, everything in the queue at the
+start of the turn runs, what is added meanwhile waits for the next turn. Timers of one instant fire in the order in which
+they were set (asyncio's heap promises none). Tasks hash by their number, not by their address, so that the sets in which
+`TaskGroup`, `wait` and `as_completed` keep them have the same order in every process.
+"""
+
+# ruff: noqa: SLF001  a loop runs handles and sets up tasks, which is what their underscored parts are for
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack
+
+from failover.sim.errors import DeadlockError, SimulationError
+from failover.sim.hosts import PROCESS, Process
+from failover.sim.opening import Opening
+from failover.sim.refusals import Refusals
+
+if TYPE_CHECKING:
+    from failover.sim.network import Network
+
+__all__ = ["Item", "SimulatedLoop", "SimulatedTask"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+INSTANT_LIMIT: Final = 1_000_000
+"""Callbacks that may run without time moving on; a program that spins with `sleep(0)` would never end."""
+
+
+class Item(Protocol):
+    """What the loop runs: an `asyncio.Handle`, or a part of the network that wants no context and no cancellation."""
+
+    _cancelled: bool
+
+    def _run(self) -> None: ...
+
+
+class Ready(asyncio.Handle):
+    """A handle made without the look at the loop's debug flag, which costs as much as all the rest of it."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        loop: SimulatedLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = arguments
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class Timer(asyncio.TimerHandle):
+    """The same for a timer."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        loop: SimulatedLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = arguments
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+
+
+class SimulatedTask(asyncio.Task[T]):
+    """A task that knows its number and its process."""
+
+    def __init__(self, coro: Any, *, number: int, process: Process | None, **options: Any) -> None:
+        self.number = number
+        self.process = process
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    __eq__ = object.__eq__
+
+
+class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
+    """The loop that a simulation runs on; made by `Simulation`, seldom by hand.
+
+    Args:
+        max_steps: Callbacks that it may run in all; None for no bound.
+    """
+
+    simulated: Final = True
+    network: Network
+
+    _ready: deque[Item]
+    _stopping: bool
+
+    def __init__(self, *, max_steps: int | None = None) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.heap: list[tuple[float, int, Item]] = []
+        self.sequence = itertools.count(1).__next__
+        self.steps = 0
+        self._max_steps = max_steps
+        self._tasks_made = 0
+        self._cancelled_timers = 0
+        self._owner = threading.get_ident()
+        self._foreign: SimulationError | None = None
+
+    def time(self) -> float:
+        """Virtual seconds since the simulation began."""
+        return self.now
+
+    # -- queueing ------------------------------------------------------------------------------------------------
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """As asyncio's."""
+        if self._closed:
+            self._check_closed()
+        handle = Ready(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As asyncio's, in virtual seconds."""
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As asyncio's, in virtual seconds; timers of one instant fire in the order of the calls."""
+        if self._closed:
+            self._check_closed()
+        timer = Timer(when, callback, args, self, context)
+        process = PROCESS.get() if context is None else context.get(PROCESS)
+        if process is not None and process.dead:
+            timer._scheduled = False
+            timer.cancel()
+        else:
+            heapq.heappush(self.heap, (when, self.sequence(), timer))
+        return timer
+
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """As `call_soon` from the simulating thread; from any other it is an error here and ends the simulation."""
+        if threading.get_ident() != self._owner:
+            self._foreign = SimulationError(
+                f"call_soon_threadsafe({callback!r}) from the thread {threading.current_thread().name!r}: when a real "
+                "thread gets there is not the same in two runs; let a task of the simulation do what the thread does"
+            )
+            raise self._foreign
+        return self.call_soon(callback, *args, context=context)
+
+    def defer(self, when: float, item: Item) -> None:
+        """Run an item of the network at a time, without a handle around it."""
+        heapq.heappush(self.heap, (when, self.sequence(), item))
+
+    def soon(self, item: Item) -> None:
+        """Run an item of the network in the next turn, without a handle around it."""
+        self._ready.append(item)
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        """As asyncio's; tasks without a name are numbered by this loop, not by the interpreter."""
+        if self._closed:
+            self._check_closed()
+        self._tasks_made = number = self._tasks_made + 1
+        if name is None:
+            name = f"Task-{number}"
+        if self.get_task_factory() is not None:
+            return super().create_task(coro, name=name, context=context, **options)
+        process = PROCESS.get() if context is None else context.get(PROCESS)
+        return SimulatedTask(coro, number=number, process=process, loop=self, name=name, context=context, **options)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def _run_once(self) -> None:
+        """Run turns until the loop is told to stop: asyncio's `run_forever` calls this in a loop of its own."""
+        ready, heap = self._ready, self.heap
+        popleft, append, heappop = ready.popleft, ready.append, heapq.heappop
+        instant = 0
+        while True:
+            if not ready and not self._stopping:
+                while heap and heap[0][2]._cancelled:
+                    self._discard(heappop(heap)[2])
+                if not heap:
+                    raise self._deadlock()
+                if heap[0][0] > self.now:
+                    self.now = heap[0][0]
+                    instant = 0
+            now = self.now
+            while heap and heap[0][0] <= now:
+                append(heappop(heap)[2])
+            turn = len(ready)
+            for _ in range(turn):
+                item = popleft()
+                if not item._cancelled:
+                    item._run()
+            self.steps += turn
+            instant += turn
+            if instant > INSTANT_LIMIT:
+                raise SimulationError(
+                    f"{instant} callbacks ran at {now:.9f} s and time did not move on: something polls without waiting "
+                    f"(asyncio.sleep(0) in a loop?); running tasks:{self._waiting()}"
+                )
+            if self._max_steps is not None and self.steps > self._max_steps:
+                raise SimulationError(
+                    f"the simulation took {self.steps} steps in {now:.9f} s of virtual time, "
+                    f"max_steps={self._max_steps}: give it more, or end it sooner; running tasks:{self._waiting()}"
+                )
+            if self._foreign is not None:
+                raise self._foreign
+            if self._stopping:
+                return
+
+    def _discard(self, item: Item) -> None:
+        if isinstance(item, Timer):
+            item._scheduled = False
+            self._cancelled_timers -= 1
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Called by a timer's `cancel`: when most of the heap is cancelled timers, drop them."""
+        if not handle._scheduled:  # type: ignore[attr-defined]
+            return
+        self._cancelled_timers += 1
+        if self._cancelled_timers > 100 and self._cancelled_timers * 2 > len(self.heap):  # noqa: PLR2004
+            self.heap[:] = [entry for entry in self.heap if not entry[2]._cancelled]
+            heapq.heapify(self.heap)
+            self._cancelled_timers = 0
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have not ended, oldest first."""
+        return sorted(asyncio.all_tasks(self), key=hash)
+
+    def _deadlock(self) -> DeadlockError:
+        return DeadlockError(
+            f"at {self.now:.9f} s everyone waits and no timer, segment or callback is left to wake anyone; "
+            f"waiting tasks:{self._waiting()}"
+        )
+
+    def _waiting(self) -> str:
+        return "".join(f"\n  {line}" for line in map(describe, self.tasks())) or " none"
+
+    def forget(self, process: Process) -> None:
+        """Cancel every timer that code of a dead process has set."""
+        for _, _, item in self.heap.copy():
+            if isinstance(item, Timer) and item._context.get(PROCESS) is process:  # type: ignore[attr-defined]
+                item.cancel()
+
+
+def describe(task: asyncio.Task[Any]) -> str:
+    """A task in one line: its name, host, and the line where it waits."""
+    process = task.process if isinstance(task, SimulatedTask) else None
+    host = f" on {process.host.name}" if process else ""
+    where = next((f", {frame.f_code.co_filename}:{frame.f_lineno}" for frame in reversed(task.get_stack())), "")
+    return f"{task.get_name()}{host}: {frames(task)}{where}"
+
+
+def frames(task: asyncio.Task[Any]) -> str:
+    """The chain of coroutines that a task waits in, outermost first."""
+
+    def names() -> Iterator[str]:
+        coro: Any = task.get_coro()
+        while coro is not None and hasattr(coro, "cr_await"):
+            yield coro.__qualname__
+            coro = coro.cr_await
+
+    return " > ".join(names()) or "ended"
+
+

@@ -1,0 +1,166 @@
+"""The one interface of everything that delivers, and the two functions that use a sink's fast path where it has one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from attrs import Factory, field, frozen
+
+from failover.address import Address
+from failover.errors import ConfigError
+from failover.event import Event
+from failover.outcome import Outcome
+from failover.receipt import Receipt
+from failover.records import LateConfirmation, Observer, Silence
+
+__all__ = [
+    "News",
+    "Opening",
+    "Sink",
+    "Status",
+    "check_name",
+    "check_seconds",
+    "deliver_many",
+    "open_sink",
+    "start",
+    "watch",
+]
+
+_WINDOW = 64  # deliveries at once of a batch over a sink that can't take batches itself
+
+News: TypeAlias = LateConfirmation | Silence
+"""What a sink learns of a peer after the attempt has ended."""
+
+
+@frozen
+class Status:
+    """How a sink stands at one moment.
+
+    Args:
+        name: The sink's name.
+        up: Whether the next event would be tried here; a strategy is up if enough of its children are.
+        reason: Why it is not up, or what is odd; empty otherwise.
+        in_flight: Events given to it that have no receipt yet.
+        outcomes: How many attempts ended how, since it was opened.
+        late: Replies that came after their attempt had ended.
+        children: A strategy's children, in declared order.
+    """
+
+    name: str
+    up: bool
+    reason: str = ""
+    in_flight: int = 0
+    outcomes: dict[Outcome, int] = Factory(dict)
+    late: int = 0
+    children: tuple[Status, ...] = ()
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Whatever delivers an event: a socket, a strategy over sinks, a whole group, a test double."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in receipts; unique among its siblings."""
+        ...
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """Deliver one event; every outcome is data.
+
+        Args:
+            event: What to deliver.
+            deadline: Absolute loop time, seconds, after which nobody waits any more; None without.
+        """
+        ...
+
+    def status(self) -> Status:
+        """How it stands now."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what it holds; what is in flight gets its receipt. Idempotent."""
+        ...
+
+
+@frozen
+class Opening:
+    """What a sink is given when it opens; it passes it on to its children.
+
+    Args:
+        peers: The owner of connections (`failover.net.Peers`), untyped here since words import nothing of net.
+        resolve: Makes a sink of an address.
+        rng: The only source of randomness.
+        observers: Who is told what happens.
+    """
+
+    peers: Any
+    resolve: Callable[[Address], Sink]
+    rng: random.Random = field(factory=random.Random)
+    observers: tuple[Observer, ...] = ()
+
+
+async def open_sink(sink: Sink, opening: Opening) -> None:
+    """Open a sink if it has something to open (an `async open(opening)` method)."""
+    opener = getattr(sink, "open", None)
+    if opener is not None:
+        await opener(opening)
+
+
+def start(sink: Sink, event: Event, *, deadline: float | None = None) -> asyncio.Future[Receipt]:
+    """Begin a delivery and return its future: bare where the sink has a `start` of its own, else a task."""
+    fast: Callable[..., asyncio.Future[Receipt]] | None = getattr(sink, "start", None)
+    if fast is not None:
+        return fast(event, deadline=deadline)
+    return asyncio.ensure_future(sink.deliver(event, deadline=deadline))
+
+
+async def deliver_many(sink: Sink, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
+    """Deliver a batch, one receipt per event in the same order; pipelined where the sink has its own `deliver_many`."""
+    fast: Callable[..., Awaitable[list[Receipt]]] | None = getattr(sink, "deliver_many", None)
+    if fast is not None:
+        return await fast(events, deadline=deadline)
+    receipts: dict[int, Receipt] = {}
+    rest = iter(enumerate(events))
+
+    async def work() -> None:
+        for index, event in rest:
+            receipts[index] = await sink.deliver(event, deadline=deadline)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(min(_WINDOW, len(events))):
+            tasks.create_task(work())
+    return [receipts[index] for index in range(len(events))]
+
+
+def watch(sink: Sink, watcher: Callable[[News], None]) -> None:
+    """Ask a sink for its late confirmations and silences; one that has none to tell is left alone."""
+    watchers: list[Callable[[News], None]] | None = getattr(sink, "watchers", None)
+    if watchers is not None:
+        watchers.append(watcher)
+
+
+def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
+    """Check a duration as it is declared.
+
+    Raises:
+        ConfigError: not a finite number, or negative (or zero, unless `zero`).
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (0 < value < float("inf") or (zero and value == 0)):
+        least = "0 or more" if zero else "more than 0"
+        raise ConfigError(f"{name} must be a number of seconds, {least}, not {value!r}")
+    return float(value)
+
+
+def check_name(what: str, name: str) -> str:
+    """Check a name as it is declared.
+
+    Raises:
+        ConfigError: not a non-empty string.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"the name of a {what} must be a non-empty string, not {name!r}")
+    return name

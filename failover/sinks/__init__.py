@@ -1,0 +1,3 @@
+"""Sinks: what delivers to one socket."""
+
+__all__: list[str] = []

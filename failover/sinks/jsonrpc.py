@@ -1,0 +1,339 @@
+"""The JSON-RPC sink: one socket that confirms (or is only notified of) events, over a connection shared with others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from ssl import SSLContext
+from typing import Any, Final, Literal, get_args
+
+from failover.address import SCHEMES, SocketAddress, Span, parse_socket
+from failover.errors import ConfigError, UsageError
+from failover.event import Event
+from failover.net.connection import Connection
+from failover.net.exchange import Exchange, Waiter
+from failover.net.options import ConnectionOptions
+from failover.net.peer import Lease, PeerKey
+from failover.net.peers import Peers
+from failover.outcome import Outcome, Verdict
+from failover.protocol.encoding import Dialect
+from failover.protocol.pipeline import Lane
+from failover.receipt import Attempt, ErrorReply, Receipt
+from failover.records import AttemptEnded, BadReply, LateConfirmation, Observer, Silence, notify
+from failover.sink import News, Opening, Status, check_name, check_seconds
+from failover.sinks.batch import Batch
+from failover.sinks.verdicts import DEFAULT_VERDICTS, Verdicts, judge_by
+
+__all__ = ["AtLimit", "JsonRpcSink", "jsonrpc"]
+
+AtLimit = Literal["wait", "next", "reject"]
+"""What happens to a delivery when the connection's window is full: `wait` for a slot as long as the timeout allows,
+go to the `next` sink, or `reject` the event: it is settled as skipped, so that overload is not passed on."""
+
+_TIMEOUT: Final = 1.0
+"""Seconds. Source: OpenSIPS event_jsonrpc, parameter `timeout`."""
+
+_FULL: Final = "no slot: as much in flight as the connection may have"
+
+
+class JsonRpcSink:
+    """Delivers to one JSON-RPC-over-TCP (or TLS) socket; `jsonrpc` makes one and describes the arguments."""
+
+    def __init__(
+        self,
+        address: SocketAddress,
+        *,
+        name: str | None,
+        timeout: float,
+        confirm: bool,
+        event_param: str | None,
+        null_id: bool,
+        verdicts: Verdicts,
+        at_limit: AtLimit,
+        ssl: SSLContext | None,
+        server_name: str | None,
+        lazy: bool,
+        dedicated: bool,
+        options: ConnectionOptions,
+    ) -> None:
+        self.address = address
+        self.name = str(address) if name is None else check_name("sink", name)
+        self.timeout = check_seconds("timeout", timeout)
+        self.confirm = confirm
+        if event_param is not None:
+            check_name("parameter (event_param)", event_param)
+        if at_limit not in get_args(AtLimit):
+            raise ConfigError(f"at_limit must be one of {', '.join(map(repr, get_args(AtLimit)))}, not {at_limit!r}")
+        if server_name is not None and ssl is None:
+            raise ConfigError("server_name is for TLS; give ssl= as well")
+        self.at_limit = at_limit
+        self.dialect = Dialect(method=address.method, event_param=event_param, null_id=null_id)
+        self.judge: Callable[[ErrorReply], Verdict] = judge_by(verdicts)
+        self.options = options
+        self.lazy = lazy
+        self.dedicated = dedicated
+        self._key = PeerKey("tcp" if ssl is None else "tls", address.host, address.port, ssl, server_name)
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as declared again without closing anything; see `Strategy.forget`."""
+        self.watchers: list[Callable[[News], None]] = []
+        self.watched = False
+        self.confirmed = 0
+        self._others: dict[Outcome, int] = {}
+        self._late = 0
+        self._observers: tuple[Observer, ...] = ()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lease: Lease | None = None
+        self._connection: Connection | None = None
+        self._lane = Lane(self.timeout)
+
+    def __repr__(self) -> str:
+        return f"<JsonRpcSink {self.name!r}>"
+
+    async def open(self, opening: Opening) -> None:
+        """Lease the connection and, unless lazy, have it made; doesn't wait for it.
+
+        Raises:
+            UsageError: it is open already.
+            ConfigError: the peer's connection is shared and has other options.
+        """
+        if self._loop is not None:
+            raise UsageError(f"{self.name} is open already; make a sink for each place, the connection is shared anyway")
+        peers: Peers = opening.peers
+        self._lease = peers.lease(
+            self._key, self.options, observers=opening.observers, lazy=self.lazy, dedicated=self.dedicated
+        )
+        self._loop = asyncio.get_running_loop()
+        self._observers = opening.observers
+        self.watched = bool(opening.observers)
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """Deliver one event; see `Sink`."""
+        begun = self.start(event, deadline=deadline)
+        try:
+            return await begun
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipt = self.abandon(begun, "cancelled")  # type: ignore[attr-defined]
+            raise
+
+    def start(self, event: Event, *, deadline: float | None = None) -> asyncio.Future[Receipt]:
+        """Begin a delivery and return the bare future of its receipt; see `failover.sink.start`."""
+        loop = self._loop or asyncio.get_running_loop()
+        waiter: asyncio.Future[Any] = loop.create_future()
+        self._begin(event, waiter, loop.time(), deadline)
+        return waiter
+
+    async def deliver_many(
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,
+    ) -> list[Receipt]:
+        """Deliver a batch, pipelined as deep as the connection's window; see `failover.sink.deliver_many`."""
+        loop = self._loop or asyncio.get_running_loop()
+
+        def begin(event: Event, batch: Batch) -> Exchange:
+            return self._begin(event, batch, loop.time(), None)
+
+        def full() -> bool:
+            return self._connection is not None and self._connection.full
+
+        batch = Batch(events, loop.create_future(), begin=begin, full=full, until=until)
+        timer = None
+        if deadline is not None:
+            timer = loop.call_at(deadline, self._cut, batch, "deadline")
+        batch.feed()
+        try:
+            await batch.future
+        except asyncio.CancelledError:
+            self._cut(batch, "cancelled")
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if len(batch.receipts) == len(events):
+            return batch.receipts  # type: ignore[return-value]  # a list of exchanges is one of receipts, read only
+        late = deadline is not None and loop.time() >= deadline
+        reason = "no time left before the deadline" if late else "an earlier event of its batch failed here"
+        return [*batch.receipts, *batch.rest(self.name, reason, loop.time())]
+
+    def abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt:
+        """Stop waiting for a delivery that `start` began; what has left of it still gets its late confirmation."""
+        if isinstance(begun, asyncio.Future) and begun.done() and not begun.cancelled():
+            return begun.result()
+        exchange = next((exchange for exchange in self._own() if exchange.waiter is begun), None)
+        now = asyncio.get_running_loop().time()
+        if exchange is None:  # it ended in the same turn of the loop
+            return Attempt(_NOTHING, self.name, Outcome.ABANDONED, now, now, reason=reason, sent=True)
+        exchange.abandon(reason, now)
+        return exchange
+
+    def status(self) -> Status:
+        """How it stands; it is up unless its connection is known to be down."""
+        connection = self._connection
+        up = self._loop is not None and not (connection is not None and connection.closed)
+        outcomes = dict(self._others)
+        if self.confirmed:
+            outcomes[Outcome.CONFIRMED] = self.confirmed
+        return Status(
+            name=self.name,
+            up=up,
+            reason="" if up else "not open" if self._loop is None else "no connection",
+            in_flight=sum(exchange.waiter is not None for exchange in self._own()),
+            outcomes=outcomes,
+            late=self._late,
+        )
+
+    async def aclose(self) -> None:
+        """Give the connection back; what is in flight is abandoned. Idempotent."""
+        if self._loop is None:
+            return
+        now = self._loop.time()
+        for exchange in list(self._own()):
+            exchange.abandon("the group was closed", now)
+        self._loop = None
+        if self._lease is not None:
+            self._lease.release()
+        self._connection = None
+        self.watchers.clear()
+
+    def ended(self, exchange: Exchange) -> None:
+        """Count an attempt that ended other than confirmed, and tell observers of any."""
+        outcome = exchange.outcome
+        if outcome is not Outcome.CONFIRMED:
+            self._others[outcome] = self._others.get(outcome, 0) + 1
+        if self.watched:
+            notify(self._observers, AttemptEnded(exchange))
+
+    def heard_late(self, exchange: Exchange, *, confirmed: bool, now: float) -> None:
+        """Pass on a late confirmation."""
+        self._late += 1
+        self._tell(LateConfirmation(self.name, exchange, confirmed, now))
+
+    def heard_nothing(self, exchange: Exchange, now: float) -> None:
+        """Pass on that the peer is silent although nobody waits any more."""
+        self._tell(Silence(self.name, exchange, now))
+
+    def misled(self, exchange: Exchange, problem: str, now: float) -> None:
+        """Tell observers of a reply that was neither a result nor an error."""
+        if self.watched:
+            notify(self._observers, BadReply(self.name, problem, str(exchange.request_id).encode(), now))
+
+    def _begin(self, event: Event, waiter: Waiter, now: float, deadline: float | None) -> Exchange:
+        """Make an exchange and submit it, or end it at once where that is known to be of no use."""
+        exchange = Exchange(
+            event, self.name, Outcome.ABANDONED, now, now, owner=self, waiter=waiter, tail=self.dialect.tail(event)
+        )
+        if self._loop is None:
+            exchange.end(Outcome.SKIPPED, "the sink is not open", now)
+            return exchange
+        connection = self._connection
+        if connection is None or connection.closed:
+            connection = self._connect()
+        if deadline is not None and deadline < now + self.timeout:
+            if deadline <= now:
+                exchange.end(Outcome.SKIPPED, "no time left before the deadline", now)
+                return exchange
+            exchange.timer = self._loop.call_at(deadline, self._expire, exchange)
+        if connection.full and (self.at_limit != "wait" or connection.crowded):
+            verdict = Verdict.STOP if self.at_limit == "reject" else None
+            exchange.end(Outcome.SKIPPED, _FULL, now, verdict)
+            return exchange
+        connection.submit(exchange, self._lane)
+        return exchange
+
+    def _connect(self) -> Connection:
+        assert self._lease is not None  # noqa: S101  # an open sink has one
+        connection = self._connection = self._lease.connection()
+        self._lane = connection.pipeline.lane(self.timeout)
+        return connection
+
+    def _own(self) -> list[Exchange]:
+        if self._connection is None:
+            return []
+        waiting = self._connection.pipeline.waiting()
+        return [exchange for exchange in waiting if isinstance(exchange, Exchange) and exchange.owner is self]
+
+    def _expire(self, exchange: Exchange) -> None:
+        """Cut an attempt short at a deadline of its own."""
+        assert self._loop is not None  # noqa: S101  # closing ends all attempts, and with them their timers
+        exchange.abandon("the deadline came before the sink's own timeout", self._loop.time())
+
+    def _cut(self, batch: Batch, reason: str) -> None:
+        """Cut a whole batch short."""
+        batch.stop()
+        now = asyncio.get_running_loop().time()
+        for exchange in batch.receipts:
+            if exchange.waiter is batch:
+                exchange.abandon(reason, now)
+
+    def _tell(self, news: News) -> None:
+        if self.watched:
+            notify(self._observers, news)
+        for watcher in list(self.watchers):
+            watcher(news)
+
+
+_NOTHING: Final = Event("unknown")
+
+
+def jsonrpc(
+    socket: str,
+    *,
+    name: str | None = None,
+    timeout: float = _TIMEOUT,
+    confirm: bool = True,
+    event_param: str | None = None,
+    null_id: bool = True,
+    verdicts: Verdicts = DEFAULT_VERDICTS,
+    at_limit: AtLimit = "wait",
+    ssl: SSLContext | None = None,
+    server_name: str | None = None,
+    lazy: bool = False,
+    dedicated: bool = False,
+    options: ConnectionOptions | None = None,
+) -> JsonRpcSink:
+    """Declare a sink that delivers events to one JSON-RPC socket.
+
+    Args:
+        socket: `host:port[/method]`, with or without `jsonrpc:` or `tcp:` before it; IPv6 in brackets.
+        name: How it is called in receipts; the address by default.
+        timeout: Seconds for one attempt: the wait for a slot, the connect and the reply together.
+        confirm: Whether events are requests whose reply confirms them (`sync_mode`); else they are notifications.
+        event_param: The name under which the event's name leads the params; None leaves it out.
+        null_id: Whether notifications carry `"id":null` (OpenSIPS up to 3.0) or no id (3.1 and newer).
+        verdicts: What error replies mean: a table by code, or a function of the error.
+        at_limit: What happens to a delivery when the connection's window is full.
+        ssl: A TLS context, with a client certificate loaded for mutual TLS; None for plain TCP.
+        server_name: The name that TLS asks for and verifies; the host by default.
+        lazy: Connect with the first event rather than when the group opens.
+        dedicated: A connection of its own instead of the one shared by all sinks of this peer.
+        options: How the connection is kept; all who share it need the same.
+
+    Raises:
+        AddressError: the socket can't be parsed.
+        ConfigError: an argument out of its range.
+
+    Source: OpenSIPS event_jsonrpc, event_stream.
+    """
+    scheme, colon, _ = socket.partition(":")
+    given = bool(colon) and scheme in SCHEMES
+    rest = Span(socket, len(scheme) + 1) if given else Span(socket)
+    return JsonRpcSink(
+        parse_socket(scheme if given else "jsonrpc", rest),
+        name=name,
+        timeout=timeout,
+        confirm=confirm,
+        event_param=event_param,
+        null_id=null_id,
+        verdicts=verdicts,
+        at_limit=at_limit,
+        ssl=ssl,
+        server_name=server_name,
+        lazy=lazy,
+        dedicated=dedicated,
+        options=ConnectionOptions() if options is None else options,
+    )

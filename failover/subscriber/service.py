@@ -1,0 +1,111 @@
+"""What all connections of one subscriber share: settings, counters, and who is there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import attrs
+
+from failover.errors import ConfigError
+from failover.subscriber.dispatch import Dispatch
+
+if TYPE_CHECKING:
+    from failover.subscriber.connection import Connection
+
+__all__ = ["Counters", "Service", "Settings", "SubscriberStatus"]
+
+
+def _at_least_one(_settings: object, field: attrs.Attribute[int], value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{field.name} is {value}; expected 1 or more")
+
+
+def _positive(_settings: object, field: attrs.Attribute[float | None], value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ConfigError(f"{field.name} is {value} seconds; expected more than 0, or None")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How connections behave; `Subscriber` says what each means."""
+
+    in_order: bool
+    replace_bad_utf8: bool
+    timeout: float | None = attrs.field(validator=_positive)
+    max_frame: int = attrs.field(validator=_at_least_one)
+    max_depth: int = attrs.field(validator=_at_least_one)
+    max_connections: int = attrs.field(validator=_at_least_one)
+    max_in_flight: int = attrs.field(validator=_at_least_one)
+    max_unread: int = attrs.field(validator=_at_least_one)
+
+
+@attrs.define
+class Counters:
+    """Plain numbers that the connections add to; all count from the subscriber's making."""
+
+    accepted: int = 0
+    turned_away: int = 0
+    requests: int = 0
+    notifications: int = 0
+    confirmed: int = 0
+    errors: int = 0
+    failed: int = 0
+    malformed: int = 0
+    dropped: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class SubscriberStatus:
+    """What a subscriber has done and is doing.
+
+    Args:
+        connections: Open now.
+        in_flight: Received and not answered yet, notifications included.
+        accepted: Connections ever taken.
+        turned_away: Connections closed at once because of the bound on connections.
+        requests: Requests that were valid, with an id.
+        notifications: Valid ones without an id.
+        confirmed: Requests answered with a result.
+        errors: Requests answered with an error.
+        failed: Requests and notifications whose function raised something other than an `RpcError`.
+        malformed: Values that are no request, and streams that could not be read any further.
+        dropped: Received but never begun, because the peer was gone or the subscriber closed.
+    """
+
+    connections: int
+    in_flight: int
+    accepted: int
+    turned_away: int
+    requests: int
+    notifications: int
+    confirmed: int
+    errors: int
+    failed: int
+    malformed: int
+    dropped: int
+
+
+class Service:
+    """What one start of a subscriber shares among its connections.
+
+    Args:
+        settings: How they behave.
+        dispatch: Where requests go.
+        counters: What they count in.
+    """
+
+    def __init__(self, settings: Settings, dispatch: Dispatch, counters: Counters) -> None:
+        self.settings = settings
+        self.dispatch = dispatch
+        self.counters = counters
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Future[object]] = set()
+        self.idle = asyncio.Event()
+        """Set once draining has begun and nobody is there any more."""
+
+    def note(self) -> None:
+        """See whether the last one has gone."""
+        if self.draining and not self.connections and not self.tasks:
+            self.idle.set()

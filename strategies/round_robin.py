@@ -1,0 +1,63 @@
+"""ROUND-ROBIN: the next child for every event, and the one after it if that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from failover.event import Event
+from failover.sequential import QUARANTINE, Sequential
+from failover.strategy import Child, Declared
+
+__all__ = ["RoundRobin", "rotated"]
+
+
+class RoundRobin(Sequential):
+    """Takes turns: each event begins at the next child, and goes on to the one after it until it is settled.
+
+    Args:
+        children: Sinks or addresses, in the order of their turns.
+        name: How it is called in receipts; the class's name by default.
+        quarantine: Seconds for which a child at fault is skipped (OpenSIPS's letter: 0, it never skips one here).
+        quarantine_rejected: Whether an error reply quarantines as well.
+        last_resort: Whether quarantined children are tried rather than losing the event.
+        move_on: Whether an event that its child did not settle goes to the next one (OpenSIPS's letter: False).
+
+    Raises:
+        ConfigError: no children, two of one name, or a negative quarantine.
+
+    Source: OpenSIPS event_virtual, ROUND-ROBIN.
+    """
+
+    def __init__(
+        self,
+        *children: Declared,
+        name: str | None = None,
+        quarantine: float = QUARANTINE,
+        quarantine_rejected: bool = False,
+        last_resort: bool = True,
+        move_on: bool = True,
+    ) -> None:
+        super().__init__(
+            *children,
+            name=name,
+            quarantine=quarantine,
+            quarantine_rejected=quarantine_rejected,
+            last_resort=last_resort,
+        )
+        self.move_on = move_on
+        self._turn = -1
+
+    def order(self, event: Event) -> Iterable[Child]:  # noqa: ARG002  # turns, whatever the event is
+        """All children, beginning at the next in turn; only that one if `move_on` is off."""
+        children = self.children
+        turn = self._turn = (self._turn + 1) % len(children)
+        if not self.move_on:
+            return children[turn : turn + 1]
+        return rotated(children, turn)
+
+
+def rotated(children: tuple[Child, ...], first: int) -> Iterator[Child]:
+    """All children once, beginning at `first`; costs only as much as is read of it."""
+    count = len(children)
+    for position in range(first, first + count):
+        yield children[position % count]

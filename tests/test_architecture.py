@@ -16,7 +16,7 @@ import failover.strategies
 
 ROOT = Path(__file__).parents[1]
 
-WORDS = {"errors", "event", "outcome", "receipt", "verdict", "status", "address", "records", "pacing"}
+WORDS = {"errors", "event", "outcome", "receipt", "verdict", "status", "address", "records", "pacing", "schemes"}
 BASES = {"sink", "strategy", "sequential", "fan_out"}  # of the words these alone know the loop
 
 # Lowest first. A module is named by what follows `failover.` first; it imports its own layer and those below it.

@@ -61,13 +61,17 @@ MODULES = dict(_modules())
 every_module = pytest.mark.parametrize("module", list(MODULES))
 
 
+def _tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
 def _part(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
 
 def _imports(module: str, *, executed: bool = False) -> Iterator[tuple[str, int]]:
     """Each module that `module` imports, anywhere in it, with the line; `executed`: but what type checkers see only."""
-    waiting: list[ast.AST] = [ast.parse(MODULES[module].read_text(encoding="utf-8"))]
+    waiting: list[ast.AST] = [_tree(module)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
@@ -118,8 +122,7 @@ def test_no_import_cycles() -> None:
 
 @every_module
 def test_all_is_true(module: str) -> None:
-    """`__all__` is sorted as ruff sorts it, and names what exists, and every class and function made for others."""
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    """`__all__` is written out, sorted as ruff sorts it, and names only what exists."""
     if _part(module) == "__main__":
         return
     loaded = importlib.import_module(module)
@@ -131,12 +134,19 @@ def test_all_is_true(module: str) -> None:
 
     assert names == sorted(set(names), key=lambda name: (kind(name), name))
     assert [name for name in names if not hasattr(loaded, name)] == []
-    made_here = [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+
+
+@every_module
+def test_modules_take_from_each_other_what_is_offered(module: str) -> None:
+    """What a module imports from another one of ours stands in the `__all__` of that one."""
+    taken = [
+        (node.module, alias.name)
+        for node in ast.walk(_tree(module))
+        if isinstance(node, ast.ImportFrom) and node.module in MODULES
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in MODULES
     ]
-    assert [name for name in made_here if name not in names] == []
+    assert [f"{source}.{name}" for source, name in taken if name not in importlib.import_module(source).__all__] == []
 
 
 @every_module

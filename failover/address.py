@@ -209,7 +209,7 @@ def parse_socket(scheme: str, rest: Span) -> SocketAddress:
     return SocketAddress(scheme, str(host), port, method)
 
 
-SCHEMES: Final[Mapping[str, SocketParser]] = MappingProxyType({"jsonrpc": parse_socket, "tcp": parse_socket})
+SCHEMES: Final[MappingProxyType[str, SocketParser]] = MappingProxyType({"jsonrpc": parse_socket, "tcp": parse_socket})
 
 
 def parse(text: str, *, schemes: Mapping[str, SocketParser] = SCHEMES) -> Address:

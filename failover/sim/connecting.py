@@ -6,8 +6,9 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING, Any, Final
 
+from failover.sim.channels import Channel
 from failover.sim.rules import HOLD, PASS, RESET, Kind
-from failover.sim.streams import Channel, Endpoint, system_error
+from failover.sim.streams import Endpoint, system_error
 from failover.sim.timers import Call
 
 if TYPE_CHECKING:

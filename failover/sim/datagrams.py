@@ -48,6 +48,7 @@ class DatagramTransport(transports.DatagramTransport):
         protocol: asyncio.DatagramProtocol,
         local: tuple[Any, ...],
         remote: tuple[Any, ...] | None,
+        *,
         waiter: asyncio.Future[None],
     ) -> None:
         shown = SimulatedSocket(local, remote, type=socket.SOCK_DGRAM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from failover.errors import ConfigError
 from failover.sim.links import Latency, Link
@@ -37,7 +37,7 @@ class Fault:
     """
 
     def __init__(
-        self, network: Faults, name: str, rule: Rule, source: Hosts, destination: Hosts, port: int | None, *, both: bool
+        self, network: Faults, name: str, rule: Rule, *, source: Hosts, destination: Hosts, port: int | None, both: bool
     ) -> None:
         self.name = name
         self.active = True
@@ -51,7 +51,7 @@ class Fault:
     def __repr__(self) -> str:
         return f"<Fault {self.name} {'active' if self.active else 'repaired'}>"
 
-    def __enter__(self) -> Fault:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -107,12 +107,12 @@ def title(verb: str, source: Hosts, destination: Hosts, port: int | None, detail
     return f"{verb} {ends[0]} > {ends[1]}{'' if port is None else f':{port}'}{f' {detail}' if detail != '' else ''}"
 
 
-def drop(packet: Packet) -> Verdict:
+def drop(_packet: Packet) -> Verdict:
     """Everything is lost."""
     return DROP
 
 
-def hold(packet: Packet) -> Verdict:
+def hold(_packet: Packet) -> Verdict:
     """Everything waits."""
     return HOLD
 
@@ -157,7 +157,15 @@ class Faults:
         """
         source = source if source is None or isinstance(source, str) else tuple(source)
         destination = destination if destination is None or isinstance(destination, str) else tuple(destination)
-        added = Fault(self, title(name, source, destination, port), rule, source, destination, port, both=both)
+        added = Fault(
+            self,
+            title(name, source, destination, port),
+            rule,
+            source=source,
+            destination=destination,
+            port=port,
+            both=both,
+        )
         self._faults.append(added)
         self._refresh()
         self.tell("fault", added.name, "network")
@@ -210,12 +218,18 @@ class Faults:
         return self.fault("hold", hold, source=source, destination=destination, port=port, both=not one_way)
 
     def latency(
-        self, extra: Latency, destination: Hosts, port: int | None = None, *, source: Hosts = None, one_way: bool = False
+        self,
+        extra: Latency,
+        destination: Hosts,
+        port: int | None = None,
+        *,
+        source: Hosts = None,
+        one_way: bool = False,
     ) -> Fault:
         """Packets take longer, by a number of seconds or by one drawn from a distribution (that is jitter)."""
         generator = derive(self.seed, "fault", str(self._number()))
 
-        def rule(packet: Packet) -> Verdict:
+        def rule(_packet: Packet) -> Verdict:
             return Deliver(extra(generator) if callable(extra) else extra)
 
         return self.fault("latency", rule, source=source, destination=destination, port=port, both=not one_way)
@@ -224,15 +238,13 @@ class Faults:
         """Each packet takes longer by anything up to `most` seconds; datagrams overtake each other, streams don't."""
         return self.latency(lambda generator: generator.uniform(0.0, most), destination, port, source=source)
 
-    def loss(
-        self, probability: float, destination: Hosts, port: int | None = None, *, source: Hosts = None
-    ) -> Fault:
+    def loss(self, probability: float, destination: Hosts, port: int | None = None, *, source: Hosts = None) -> Fault:
         """Packets are lost at random, both ways: datagrams for good, streams until TCP sends them again."""
         if not 0 <= probability <= 1:
             raise ConfigError(f"loss({probability!r}): expected a probability, 0 to 1")
         generator = derive(self.seed, "fault", str(self._number()))
 
-        def rule(packet: Packet) -> Verdict:
+        def rule(_packet: Packet) -> Verdict:
             return DROP if generator.random() < probability else PASS
 
         return self.fault("loss", rule, source=source, destination=destination, port=port, both=True)

@@ -1,5 +1,6 @@
 """A simulated host, and the process that runs on it: one life from start to crash."""
 
+# ruff: noqa: SLF001  which loop is running can be set by asyncio's underscored functions alone
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +10,9 @@ import os
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from failover.net.peers import CURRENT, Peers
 from failover.sim.errors import SimulationError
+from failover.sim.seeds import derive
 
 if TYPE_CHECKING:
     from failover.sim.datagrams import DatagramTransport
@@ -34,10 +37,16 @@ def any_of(address: str) -> str:
 
 
 class Process:
-    """Everything that a crash takes away: tasks, timers, sockets."""
+    """Everything that a crash takes away: tasks, timers, sockets.
 
-    def __init__(self, host: Host) -> None:
+    Args:
+        host: The machine it runs on.
+        number: Which process of this host it is, 1 first.
+    """
+
+    def __init__(self, host: Host, number: int) -> None:
         self.host = host
+        self.number = number
         self.dead = False
         self.endpoints: dict[Endpoint, None] = {}
         self.listeners: dict[tuple[str, int], Listener] = {}
@@ -45,6 +54,17 @@ class Process:
         self.ports: set[int] = set()
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
+        self.context.run(CURRENT.set, self._peers())
+
+    def _peers(self) -> Peers:
+        """Connections of its own, on a loop that may not be running yet."""
+        network = self.host.network
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(network.loop)
+        try:
+            return Peers(rng=derive(network.seed, "peers", self.host.name, str(self.number)))
+        finally:
+            asyncio._set_running_loop(running)
 
     def listener(self, address: tuple[Any, ...]) -> Listener | None:
         """The socket bound to an address and port, or to every address and that port."""
@@ -77,7 +97,7 @@ class Host:
         self.address6 = address6
         self.start: Start | None = None
         self.silent = False
-        self.process = Process(self)
+        self.process = Process(self, 1)
         self._next_port = EPHEMERAL.start
 
     def __repr__(self) -> str:
@@ -167,7 +187,7 @@ class Host:
         """Start a new process; the function given to `boot` runs again. Crashes first if the host is up."""
         self.crash()
         self.silent = False
-        self.process = Process(self)
+        self.process = Process(self, self.process.number + 1)
         self.network.tell("restart", "", self.name)
         if self.start is not None:
             self.spawn(self.start(), name=f"{self.name}")

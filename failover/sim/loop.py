@@ -1,9 +1,9 @@
 """An asyncio event loop whose time is virtual: it jumps to the next timer as soon as nothing is left to do.
 
 Callbacks run in turns as on asyncio's own loops: timers that are due join the queue, everything in the queue at the
-start of the turn runs, what is added meanwhile waits for the next turn. Timers of one instant fire in the order in which
-they were set (asyncio's heap promises none). Tasks hash by their number, not by their address, so that the sets in which
-`TaskGroup`, `wait` and `as_completed` keep them have the same order in every process.
+start of the turn runs, what is added meanwhile waits for the next turn. Timers of one instant fire in the order in
+which they were set (asyncio's heap promises none). Tasks hash by their number, not by their address, so that the sets
+in which `TaskGroup`, `wait` and `as_completed` keep them have the same order in every process.
 """
 
 # ruff: noqa: SLF001  a loop runs handles and sets up tasks, which is what their underscored parts are for
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import heapq
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from failover.sim.errors import DeadlockError, SimulationError
@@ -27,13 +28,15 @@ from failover.sim.refusals import Refusals
 if TYPE_CHECKING:
     from failover.sim.network import Network
 
-__all__ = ["Item", "SimulatedLoop", "SimulatedTask"]
+__all__ = ["Item", "SimulatedLoop", "SimulatedTask", "describe"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 INSTANT_LIMIT: Final = 1_000_000
 """Callbacks that may run without time moving on; a program that spins with `sleep(0)` would never end."""
+COLLECT_EVERY: Final = 20_000
+"""Callbacks between two collections of garbage; automatic ones would come at moments that differ between runs."""
 
 
 class Item(Protocol):
@@ -103,7 +106,7 @@ class SimulatedTask(asyncio.Task[T]):
     __eq__ = object.__eq__
 
 
-class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
+class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[misc]  # the parts stand before the base
     """The loop that a simulation runs on; made by `Simulation`, seldom by hand.
 
     Args:
@@ -113,6 +116,8 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
     simulated: Final = True
     network: Network
 
+    _closed: bool
+    _check_closed: Callable[[], None]
     _ready: deque[Item]
     _stopping: bool
 
@@ -127,6 +132,8 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
         self._cancelled_timers = 0
         self._owner = threading.get_ident()
         self._foreign: SimulationError | None = None
+        self.collects = False
+        self._next_collection = COLLECT_EVERY
 
     def time(self) -> float:
         """Virtual seconds since the simulation began."""
@@ -137,7 +144,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
     def call_soon(
         self,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         """As asyncio's."""
@@ -151,7 +158,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
         self,
         delay: float,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's, in virtual seconds."""
@@ -161,7 +168,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
         self,
         when: float,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's, in virtual seconds; timers of one instant fire in the order of the calls."""
@@ -179,7 +186,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
     def call_soon_threadsafe(
         self,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         """As `call_soon` from the simulating thread; from any other it is an error here and ends the simulation."""
@@ -201,9 +208,9 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
 
     def create_task(
         self,
-        coro: Coroutine[Any, Any, T],
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         *,
-        name: str | None = None,
+        name: object = None,
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[T]:
@@ -211,16 +218,15 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
         if self._closed:
             self._check_closed()
         self._tasks_made = number = self._tasks_made + 1
-        if name is None:
-            name = f"Task-{number}"
+        title = f"Task-{number}" if name is None else str(name)
         if self.get_task_factory() is not None:
-            return super().create_task(coro, name=name, context=context, **options)
+            return super().create_task(coro, name=title, context=context, **options)
         process = PROCESS.get() if context is None else context.get(PROCESS)
-        return SimulatedTask(coro, number=number, process=process, loop=self, name=name, context=context, **options)
+        return SimulatedTask(coro, number=number, process=process, loop=self, name=title, context=context, **options)
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def _run_once(self) -> None:
+    def _run_once(self) -> None:  # noqa: C901, PLR0912  one loop, and every call in it would be paid per turn
         """Run turns until the loop is told to stop: asyncio's `run_forever` calls this in a loop of its own."""
         ready, heap = self._ready, self.heap
         popleft, append, heappop = ready.popleft, ready.append, heapq.heappop
@@ -256,6 +262,9 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
                 )
             if self._foreign is not None:
                 raise self._foreign
+            if self.collects and self.steps >= self._next_collection:
+                self._next_collection = self.steps + COLLECT_EVERY
+                gc.collect(1)
             if self._stopping:
                 return
 
@@ -290,7 +299,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):
     def forget(self, process: Process) -> None:
         """Cancel every timer that code of a dead process has set."""
         for _, _, item in self.heap.copy():
-            if isinstance(item, Timer) and item._context.get(PROCESS) is process:  # type: ignore[attr-defined]
+            if isinstance(item, Timer) and item._context.get(PROCESS) is process:
                 item.cancel()
 
 
@@ -312,5 +321,3 @@ def frames(task: asyncio.Task[Any]) -> str:
             coro = coro.cr_await
 
     return " > ".join(names()) or "ended"
-
-

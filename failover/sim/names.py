@@ -52,7 +52,7 @@ def sockaddr(address: str, port: int) -> tuple[Any, ...]:
 
 
 def lookup(
-    network: Network, host: str | bytes | None, port: str | bytes | int | None, family: int, type: int, flags: int
+    network: Network, host: str | bytes | None, port: str | bytes | int | None, *, family: int, type: int, flags: int
 ) -> list[AddressInfo]:
     """What `socket.getaddrinfo` would say on the simulated network; arguments as there.
 

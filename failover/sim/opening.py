@@ -22,7 +22,7 @@ from failover.sim.listeners import Listener
 from failover.sim.names import AddressInfo, is_simulated, lookup, sockaddr
 from failover.sim.streams import Endpoint, system_error
 from failover.sim.timers import Call
-from failover.sim.transports import StreamTransport
+from failover.sim.transports import StreamTransport, wake
 
 if TYPE_CHECKING:
     from failover.sim.loop import SimulatedLoop
@@ -58,7 +58,7 @@ class Opening:
     ) -> list[AddressInfo]:
         """As asyncio's, answered by the simulated network."""
         await asyncio.sleep(0)
-        return lookup(self.network, host, port, family, type, flags)
+        return lookup(self.network, host, port, family=family, type=type, flags=flags)
 
     async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
         """As asyncio's, answered by the simulated network."""
@@ -84,7 +84,7 @@ class Opening:
 
     # -- connections ---------------------------------------------------------------------------------------------
 
-    async def create_connection(  # noqa: C901  the checks are asyncio's, in its order
+    async def create_connection(  # noqa: C901, PLR0912  the checks are asyncio's, in its order
         self,
         protocol_factory: Factory,
         host: str | None = None,
@@ -168,7 +168,7 @@ class Opening:
                     f"network.host(name, address={name!r}) would make it one"
                 )
             gone: asyncio.Future[None] = self.create_future()
-            self.defer(self.time() + NEIGHBOUR_TIMEOUT, Call(lambda: gone.done() or gone.set_result(None)))
+            self.defer(self.time() + NEIGHBOUR_TIMEOUT, Call(wake, gone))
             await gone
             raise system_error(errno.EHOSTUNREACH, f"Connect call failed {address}")
         if name == any_of(name):
@@ -195,7 +195,7 @@ class Opening:
 
     # -- servers -------------------------------------------------------------------------------------------------
 
-    async def create_server(
+    async def create_server(  # noqa: C901  likewise
         self,
         protocol_factory: Factory,
         host: str | Iterable[str] | None = None,
@@ -253,9 +253,7 @@ class Opening:
             await server.start_serving()
         return server
 
-    def _bind(
-        self, process: Process, address: tuple[Any, ...], bound: Iterable[tuple[str, int]]
-    ) -> tuple[Any, ...]:
+    def _bind(self, process: Process, address: tuple[Any, ...], bound: Iterable[tuple[str, int]]) -> tuple[Any, ...]:
         name, port = address[0], address[1]
         host = process.host
         if not host.owns(name):
@@ -267,7 +265,7 @@ class Opening:
             raise in_use(address)
         return address
 
-    def _start_serving(  # called by asyncio's Server
+    def _start_serving(  # noqa: PLR0917  called by asyncio's Server
         self,
         protocol_factory: Factory,
         sock: Listener,
@@ -326,7 +324,12 @@ class Opening:
         protocol = protocol_factory()
         waiter: asyncio.Future[None] = self.create_future()
         transport = DatagramTransport(
-            cast("SimulatedLoop", self), process, cast("asyncio.DatagramProtocol", protocol), local, remote, waiter
+            cast("SimulatedLoop", self),
+            process,
+            cast("asyncio.DatagramProtocol", protocol),
+            local,
+            remote,
+            waiter=waiter,
         )
         try:
             await waiter

@@ -21,7 +21,7 @@ SENDFILE = "sendfile reads a real file descriptor: read the file and write the b
 
 
 def _refused(name: str, why: str) -> Any:
-    def refuse(self: object, *args: object, **options: object) -> Any:
+    def refuse(*_: object, **__: object) -> Any:
         raise SimulationError(f"loop.{name}() inside a simulation: {why}")
 
     refuse.__name__ = name

@@ -26,12 +26,12 @@ class Kind(enum.Enum):
 class Fate(enum.Enum):
     """What becomes of a packet.
 
-    `PASS`: the next rule is asked, and after the last one it is sent. `DROP`: it is lost; a stream sends it again, after
-    200 ms, 400 ms and so on, a datagram or a RST is gone. `HOLD`: it waits, and all of its connection behind it, until
-    the fault is repaired. `RESET`: it is lost and its sender gets a RST, as from a firewall that rejects.
+    `PASS`: the next rule is asked, and after the last one it is sent. `DROP`: it is lost; a stream sends it again,
+    after 200 ms, 400 ms and so on, a datagram or a RST is gone. `HOLD`: it waits, and all of its connection behind
+    it, until the fault is repaired. `RESET`: it is lost and its sender gets a RST, as from a firewall that rejects.
     """
 
-    PASS = "sent"
+    PASS = "sent"  # noqa: S105  no password
     DROP = "dropped"
     HOLD = "held"
     RESET = "reset"

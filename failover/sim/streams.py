@@ -1,6 +1,6 @@
-"""The kernel's part of a stream: two endpoints, a channel each way, with what TCP lets a program see.
+"""The kernel's part of a stream: two endpoints, with what TCP lets a program see.
 
-Facts, measured on Linux 5 and 6 over loopback: what has arrived before a RST can still be read; `close` with unread data
+Facts, measured on Linux over loopback: what has arrived before a RST can still be read; `close` with unread data
 sends a RST, otherwise a FIN; the first `send` after a RST raises ECONNRESET, or EPIPE if a FIN had come before it, and
 every later one EPIPE; the first `send` to a peer that has closed succeeds and brings the RST.
 """
@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from failover.sim.links import Link
-from failover.sim.rules import HOLD, PASS, RESET, Fate, Kind
-from failover.sim.timers import Call
+from failover.sim.channels import READ, Channel
+from failover.sim.rules import Kind
 
 if TYPE_CHECKING:
     from failover.sim.hosts import Process
@@ -23,16 +22,7 @@ if TYPE_CHECKING:
     from failover.sim.loop import SimulatedLoop
     from failover.sim.transports import StreamTransport
 
-__all__ = ["Channel", "Endpoint", "system_error"]
-
-FIRST_RETRY: Final = 0.2
-"""Linux's TCP_RTO_MIN, seconds; each further try waits twice as long."""
-LONGEST_RETRY: Final = 120.0
-"""Linux's TCP_RTO_MAX, seconds."""
-GIVE_UP: Final = 924.6
-"""Seconds after which Linux gives up a connection that gets no acknowledgement (`tcp_retries2` = 15)."""
-READ: Final = 256 * 1024
-"""Bytes that asyncio reads at once."""
+__all__ = ["Endpoint", "system_error"]
 
 DATA: Final = Kind.DATA
 
@@ -40,200 +30,6 @@ DATA: Final = Kind.DATA
 def system_error(number: int, text: str | None = None) -> OSError:
     """The exception that the kernel's error number stands for."""
     return OSError(number, os.strerror(number) if text is None else text)
-
-
-class Channel:
-    """One direction of a connection: in order, without gaps, bounded. An item of the loop: it runs at each arrival."""
-
-    __slots__ = (
-        "_armed",
-        "_cancelled",
-        "_flight",
-        "_held",
-        "_last",
-        "_retry_after",
-        "_since",
-        "_unsent",
-        "destination",
-        "link",
-        "loop",
-        "outstanding",
-        "reverse",
-        "source",
-        "starved",
-    )
-
-    def __init__(self, loop: SimulatedLoop, link: Link, reverse: Link, source: Endpoint, destination: Endpoint) -> None:
-        self.loop = loop
-        self.link = link
-        self.reverse = reverse
-        self.source = source
-        self.destination = destination
-        self.outstanding = 0  # bytes written and not yet read at the other end
-        self.starved = False  # the writer waits for room
-        self._cancelled = False
-        self._armed = False
-        self._flight: deque[tuple[float, Kind, bytes]] = deque()
-        self._last = 0.0
-        self._unsent: deque[tuple[Kind, bytes]] = deque()  # behind a packet that was lost or is held
-        self._held = False
-        self._retry_after = FIRST_RETRY
-        self._since: float | None = None
-
-    def send(self, kind: Kind, data: bytes = b"") -> None:
-        """Send a segment after all that were sent before it."""
-        link = self.link
-        if link.cut and kind is DATA:
-            for number, piece in enumerate(link.pieces(data)):
-                self._send(kind, piece, link.gap() if number else 0.0)
-        else:
-            self._send(kind, data, 0.0)
-
-    def _send(self, kind: Kind, data: bytes, gap: float) -> None:
-        if self._unsent:
-            self._unsent.append((kind, data))
-            return
-        link = self.link
-        when = link.arrival(self.loop.now, len(data))
-        if link.rules or link.observers:
-            fate, delay = link.judge(kind, self.source.local[1], self.destination.local[1], data)
-            if fate is not PASS:
-                self._stall(fate, kind, data)
-                return
-            when += delay
-        self._launch(when, kind, data, gap)
-
-    def _launch(self, when: float, kind: Kind, data: bytes, gap: float) -> None:
-        if when < self._last + gap:
-            when = self._last + gap
-        self._last = when
-        self._flight.append((when, kind, data))
-        if not self._armed:
-            self._armed = True
-            self.loop.defer(when, self)
-
-    def reset(self) -> None:
-        """Send a RST: nothing that was lost before it is sent again."""
-        if self._held:
-            self._unsent.append((Kind.RST, b""))
-            return
-        self.purge()
-        link = self.link
-        delay = 0.0
-        if link.rules or link.observers:
-            fate, delay = link.judge(Kind.RST, self.source.local[1], self.destination.local[1], b"")
-            if fate is HOLD:
-                self._stall(fate, Kind.RST, b"")
-                return
-            if fate is not PASS:
-                return
-        self._launch(link.arrival(self.loop.now, 0) + delay, Kind.RST, b"", 0.0)
-
-    def purge(self) -> None:
-        """Forget what waits to be sent again: the sending socket is no more. What is held is on the wire and stays."""
-        if not self._held:
-            self._unsent.clear()
-
-    def _stall(self, fate: Fate, kind: Kind, data: bytes) -> None:
-        loop = self.loop
-        if fate is RESET:
-            loop.soon(Call(self.source.reset))
-            return
-        self._unsent.append((kind, data))
-        if fate is HOLD:
-            self._held = True
-            self.link.held.append(self._resume)
-            return
-        if self._since is None:
-            self._since = loop.now
-        loop.defer(min(loop.now + self._retry_after, self._since + GIVE_UP), Call(self._resume))
-        self._retry_after = min(self._retry_after * 2, LONGEST_RETRY)
-
-    def _resume(self) -> None:
-        """Send again what was lost, or go on with what was held."""
-        self._held = False
-        if self._since is not None and self.loop.now >= self._since + GIVE_UP:
-            self._unsent.clear()
-            self.source.fail(errno.ETIMEDOUT)
-            return
-        unsent, self._unsent = self._unsent, deque()
-        while unsent:
-            kind, data = unsent.popleft()
-            self._send(kind, data, 0.0)
-            if self._unsent:
-                self._unsent.extend(unsent)
-                return
-        self._since = None
-        self._retry_after = FIRST_RETRY
-
-    def lose(self, kind: Kind, data: bytes) -> None:
-        """A segment came to a machine without power: send it again, with what was behind it."""
-        behind = [(other, rest) for _, other, rest in self._flight]
-        self._flight.clear()
-        unsent, self._unsent = self._unsent, deque()
-        if not unsent:
-            self._stall(Fate.DROP, kind, data)
-        else:
-            self._unsent.append((kind, data))
-        self._unsent.extend(behind)
-        self._unsent.extend(unsent)
-
-    def _run(self) -> None:
-        flight = self._flight
-        if not flight:
-            self._armed = False
-            return
-        _, kind, data = flight.popleft()
-        loop = self.loop
-        if flight:
-            now = loop.now
-            if kind is DATA and flight[0][0] <= now and flight[0][1] is DATA:
-                parts = [data]
-                size = len(data)
-                while flight and flight[0][0] <= now and flight[0][1] is DATA and size < READ:
-                    part = flight.popleft()[2]
-                    parts.append(part)
-                    size += len(part)
-                data = b"".join(parts)
-            if flight:
-                loop.defer(flight[0][0], self)
-            else:
-                self._armed = False
-        else:
-            self._armed = False
-        destination = self.destination
-        if self.link.observers:
-            self.loop.network.tell(kind.value, "arrived", self.source.label, destination.label, data)
-        if kind is DATA:
-            destination.arrived(data)
-        elif kind is Kind.FIN:
-            destination.finish()
-        elif kind is Kind.RST:
-            destination.reset()
-        else:
-            destination.establish()
-
-    def consumed(self, size: int) -> None:
-        """The receiver has read so many bytes; a writer that waits is woken when a third of the buffer is free."""
-        self.outstanding -= size
-        if self.starved and self.outstanding * 3 <= self.link.buffer * 2:
-            self.starved = False
-            self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        """Tell the writer that there is room, by a packet on the way back that can be lost or held."""
-        reverse = self.reverse
-        loop = self.loop
-        delay = 0.0
-        if reverse.rules or reverse.observers:
-            fate, delay = reverse.judge(Kind.ACK, self.destination.local[1], self.source.local[1], b"")
-            if fate is HOLD:
-                reverse.held.append(self._acknowledge)
-                return
-            if fate is not PASS:
-                loop.defer(loop.now + FIRST_RETRY, Call(self._acknowledge))
-                return
-        loop.defer(reverse.arrival(loop.now, 0) + delay, Call(self.source.writable))
 
 
 class Endpoint:

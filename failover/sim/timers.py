@@ -20,7 +20,7 @@ class Call:
 
     __slots__ = ("_arguments", "_cancelled", "_function")
 
-    def __init__(self, function: Callable[[Unpack[Ts]], object], *arguments: Unpack[Ts]) -> None:
+    def __init__(self, function: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> None:
         self._function: Callable[..., object] = function
         self._arguments = arguments
         self._cancelled = False

@@ -322,13 +322,13 @@ class StreamTransport(transports._FlowControlMixin, transports.Transport):
         self._conn_lost += 1
         self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
-    def _call_connection_lost(self, exc: Exception | None) -> None:
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
         endpoint, self.endpoint = self.endpoint, None
         if endpoint is None:  # the process died meanwhile
             return
         try:
             if self._protocol is not None:
-                self._protocol.connection_lost(exc)
+                self._protocol.connection_lost(cast("Exception | None", exc))
         finally:
             endpoint.close()
             self._protocol = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import socket
 from collections import deque
+from collections.abc import Awaitable
 from typing import Final, cast
 
 import attrs
@@ -131,9 +131,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take requests in any segmentation; serve what can be served now."""
-        values = self._framer.feed(data)
         if self._ending or self._lost:
             return
+        values = self._framer.feed(data)
         if self._service.draining:
             for value in values:
                 self._turn_down(value)
@@ -236,8 +236,10 @@ class Connection(asyncio.Protocol):
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the application's own errors end here
             self._failed(request, batch, error)
             return
-        if result is not None and inspect.isawaitable(result):
-            self._run(_Running(request, batch), asyncio.ensure_future(result, loop=self._loop))
+        if hasattr(result, "__await__"):
+            self._run(
+                _Running(request, batch), asyncio.ensure_future(cast("Awaitable[object]", result), loop=self._loop)
+            )
         else:
             self._confirm(request, batch, result)
 
@@ -307,8 +309,8 @@ class Connection(asyncio.Protocol):
         try:
             reply = refusal(raw_id, error.code, error.text, error.data)
         except Exception:
-            _logger.exception("the data of an RpcError can't be told in JSON and is left out")
-            reply = refusal(raw_id, int(error.code), ascii(error.text))
+            _logger.exception("an RpcError can't be told in JSON: %r", error)
+            reply = refusal(raw_id, INTERNAL_ERROR, "Internal error")
         self._answer(batch, reply)
 
     def _invalid(self, raw_id: bytes, batch: _Batch | None, problem: str) -> None:
@@ -354,7 +356,7 @@ class Connection(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Read while there is room for more, and stop at the bound; begin again at half of it."""
-        if self._lost or self._ending:
+        if self._lost or self._ending or self._transport.is_closing():
             self._close_if_done()
             return
         bound = self._settings.max_in_flight
@@ -375,7 +377,7 @@ class Connection(asyncio.Protocol):
             return
         broken = self._framer.broken
         if broken is None or self._transport.is_closing():
-            self._transport.close()
+            self._transport.close()  # which writes what is left first
             return
         self._counters.malformed += 1
         self._transport.write(refusal(NO_ID, PARSE_ERROR, "Parse error", str(broken)))
@@ -387,9 +389,9 @@ class Connection(asyncio.Protocol):
         self._linger = self._loop.call_later(_LINGER, self._transport.abort)
 
 
-def _peer_name(name: object) -> str:
+def _peer_name(name: tuple[object, ...] | str | None) -> str:
     """Print who is there as `host:port`."""
-    if isinstance(name, tuple) and len(cast("tuple[object, ...]", name)) > 1:
-        host, port = cast("tuple[object, ...]", name)[:2]
-        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    return str(name)
+    if not isinstance(name, tuple):
+        return str(name)
+    host, port = str(name[0]), name[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

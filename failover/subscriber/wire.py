@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -43,7 +43,7 @@ class Call(msgspec.Struct, gc=False):
 
     jsonrpc: Any = None
     method: Any = None
-    id: msgspec.Raw | None = None
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     params: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -57,7 +57,7 @@ def request_id(call: Call) -> bytes | None:
     Raises:
         ValueError: it's something that can't be an id.
     """
-    if call.id is None:
+    if call.id is msgspec.UNSET:
         return None
     raw = bytes(call.id)
     if raw[0] in _ID_STARTS:
@@ -76,7 +76,7 @@ def fault(call: Call) -> str | None:
     return None
 
 
-def decode_params(call: Call, *, replace: bool) -> Any:  # noqa: ANN401 - whatever JSON holds
+def decode_params(call: Call, *, replace: bool) -> Any:
     """The params: an object, an array, or None when there are none (or `null`).
 
     Args:
@@ -95,9 +95,9 @@ def decode_params(call: Call, *, replace: bool) -> Any:  # noqa: ANN401 - whatev
         if not replace:
             raise
         params = msgspec.json.decode(bytes(call.params).decode("utf-8", "replace"))
-    if params is None or isinstance(params, dict | list):
-        return params
-    raise ValueError("params is neither an object nor an array")
+    if params is not None and not isinstance(params, dict | list):
+        raise ValueError("params is neither an object nor an array")
+    return cast("Any", params)
 
 
 def confirmation(raw_id: bytes, result: object) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from failover.event import Event
@@ -63,7 +63,13 @@ class FanOut(Strategy):
         )
         return self._receipt(event, began, receipts)
 
-    async def deliver_many(self, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
+    async def deliver_many(
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,  # noqa: ARG002  # every child gets its attempt
+    ) -> list[Receipt]:
         """Deliver a batch to every child side by side; waits for all of them."""
         began = self._now()
         async with asyncio.TaskGroup() as tasks:

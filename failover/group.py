@@ -189,7 +189,12 @@ class Group:
         return receipt
 
     async def deliver_many(
-        self, events: Sequence[Event], *, deadline: float | None = None, within: float | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        within: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,
     ) -> list[Receipt]:
         """Deliver a batch, pipelined; one receipt per event, in the same order.
 
@@ -197,6 +202,7 @@ class Group:
             events: What to deliver.
             deadline: Absolute loop time, seconds, for the whole batch.
             within: The same as seconds from now; the earlier of both counts.
+            until: See `failover.deliver_many`.
 
         Raises:
             ClosedError: the group is not open.
@@ -212,7 +218,7 @@ class Group:
         deadline = self._check(events[0], deadline, within)
         self._in_flight += len(events)
         try:
-            receipts = await deliver_many(self.sink, events, deadline=deadline)
+            receipts = await deliver_many(self.sink, events, deadline=deadline, until=until)
         finally:
             self._in_flight -= len(events)
             if self._idle is not None and not self._in_flight and not self._idle.done():

@@ -20,6 +20,7 @@ QUARANTINE: Final = 30.0
 """Seconds for which a child at fault is skipped. Source: OpenSIPS event_virtual, `failover_timeout`."""
 
 _LAST_RESORT: Final = "last resort: all are quarantined"
+_CONFIRMED: Final = Outcome.CONFIRMED
 _LATE: Final = "no time left before the deadline"
 _ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
 
@@ -81,8 +82,8 @@ class Sequential(Strategy):
             except asyncio.CancelledError as cancelled:
                 self._cancelled(event, tried, child, begun, cancelled)
                 raise
-            if receipt.outcome is Outcome.CONFIRMED and not tried and not held and not child.out_until:
-                return Receipt(event, self.name, Outcome.CONFIRMED, receipt.began, receipt.ended, (receipt,))
+            if receipt.outcome is _CONFIRMED and not tried and not held and not child.out_until:
+                return Receipt(event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,))
             tried.append(receipt)
             self._judge(child, receipt)
             if receipt.settled:
@@ -93,55 +94,64 @@ class Sequential(Strategy):
                 held = []
         return self._receipt(event, tried, held)
 
-    async def deliver_many(self, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
+    async def deliver_many(
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,  # noqa: ARG002  # each event moves on by itself here
+    ) -> list[Receipt]:
         """Deliver a batch: grouped by next child, the unsettled rest goes on to the child after it."""
         receipts: list[Receipt] = [None] * len(events)  # type: ignore[list-item]  # each is filled in below
         orders = [iter(self.order(event)) for event in events]
         tried: dict[int, list[Receipt]] = {}
         held: dict[int, list[Child]] = {}
-        exhausted: list[int] = []
         waiting: Sequence[int] = range(len(events))
         while waiting:
-            legs: dict[Child, list[int]] = {}
-            now = self._now()
-            for index in waiting:
-                for child in orders[index]:
-                    if child.out_until and child.out_until > now:
-                        held.setdefault(index, []).append(child)
-                        continue
-                    leg = legs.get(child)
-                    if leg is None:
-                        leg = legs[child] = []
-                    leg.append(index)
-                    break
-                else:
-                    exhausted.append(index)
+            legs, exhausted = self._next_legs(orders, held, waiting)
             unsettled: list[int] = []
             for (child, leg), results in zip(legs.items(), await self._run_legs(events, legs, deadline), strict=True):
+                simple = not tried and not held and not child.out_until  # all that was usual so far
                 for index, receipt in zip(leg, results, strict=True):
-                    event = events[index]
-                    if (
-                        receipt.outcome is Outcome.CONFIRMED
-                        and not child.out_until
-                        and index not in tried
-                        and index not in held
-                    ):
+                    if simple and receipt.outcome is _CONFIRMED:
                         receipts[index] = Receipt(
-                            event, self.name, Outcome.CONFIRMED, receipt.began, receipt.ended, (receipt,)
+                            events[index], self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,)
                         )
                         continue
+                    simple = False
                     so_far = tried.setdefault(index, [])
                     so_far.append(receipt)
                     self._judge(child, receipt)
                     if receipt.settled:
-                        receipts[index] = self._receipt(event, so_far, held.get(index, ()))
+                        receipts[index] = self._receipt(events[index], so_far, held.get(index, ()))
                     else:
                         unsettled.append(index)
             waiting = sorted(unsettled)
-            if not waiting and exhausted:
-                waiting = await self._finish(events, orders, tried, held, sorted(exhausted), receipts, deadline)
-                exhausted = []
+            if exhausted:
+                again = await self._finish(events, orders, tried, held, exhausted, receipts, deadline)
+                waiting = sorted([*waiting, *again])
         return receipts
+
+    def _next_legs(
+        self, orders: list[Iterator[Child]], held: dict[int, list[Child]], waiting: Sequence[int]
+    ) -> tuple[dict[Child, list[int]], list[int]]:
+        """Group what waits by each event's next child; those without one are exhausted."""
+        legs: dict[Child, list[int]] = {}
+        exhausted: list[int] = []
+        now = self._now()
+        for index in waiting:
+            for child in orders[index]:
+                if child.out_until and child.out_until > now:
+                    held.setdefault(index, []).append(child)
+                    continue
+                if child in legs:
+                    legs[child].append(index)
+                else:
+                    legs[child] = [index]
+                break
+            else:
+                exhausted.append(index)
+        return legs, exhausted
 
     async def _run_legs(
         self, events: Sequence[Event], legs: dict[Child, list[int]], deadline: float | None
@@ -153,11 +163,14 @@ class Sequential(Strategy):
             if limit is None:
                 now = self._now()
                 return [[skipped(events[index], child.name, now, _LATE) for index in leg] for child, leg in legs.items()]
+        until = _at_fault if self.quarantine else None
         batches = [(child.sink, [events[index] for index in leg]) for child, leg in legs.items()]
         if len(batches) == 1:
-            return [await deliver_many(*batches[0], deadline=limit)]
+            return [await deliver_many(*batches[0], deadline=limit, until=until)]
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(deliver_many(sink, batch, deadline=limit)) for sink, batch in batches]
+            running = [
+                tasks.create_task(deliver_many(sink, batch, deadline=limit, until=until)) for sink, batch in batches
+            ]
         return [task.result() for task in running]
 
     async def _finish(
@@ -277,6 +290,10 @@ def partial_receipt(sink: Sink, begun: Awaitable[Receipt], cancelled: asyncio.Ca
     if abandon is not None:
         return abandon(begun, "cancelled")
     return getattr(cancelled, "receipt", None)
+
+
+def _at_fault(receipt: Receipt) -> bool:
+    return receipt.at_fault
 
 
 def _out(child: Child, now: float) -> str:

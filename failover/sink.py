@@ -117,11 +117,25 @@ def start(sink: Sink, event: Event, *, deadline: float | None = None) -> asyncio
     return asyncio.ensure_future(sink.deliver(event, deadline=deadline))
 
 
-async def deliver_many(sink: Sink, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
-    """Deliver a batch, one receipt per event in the same order; pipelined where the sink has its own `deliver_many`."""
+async def deliver_many(
+    sink: Sink,
+    events: Sequence[Event],
+    *,
+    deadline: float | None = None,
+    until: Callable[[Receipt], bool] | None = None,
+) -> list[Receipt]:
+    """Deliver a batch, one receipt per event in the same order; pipelined where the sink has its own `deliver_many`.
+
+    Args:
+        sink: Where to.
+        events: What to deliver.
+        deadline: Absolute loop time for the whole batch, seconds.
+        until: Once a receipt meets it, a socket sends no more of the batch: the rest is SKIPPED. So a batch doesn't go
+            on against a socket that has failed. Other sinks may ignore it.
+    """
     fast: Callable[..., Awaitable[list[Receipt]]] | None = getattr(sink, "deliver_many", None)
     if fast is not None:
-        return await fast(events, deadline=deadline)
+        return await fast(events, deadline=deadline, until=until)
     receipts: dict[int, Receipt] = {}
     rest = iter(enumerate(events))
 

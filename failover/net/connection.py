@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 from failover.net.exchange import Exchange
 from failover.net.options import ConnectionOptions
@@ -72,28 +73,53 @@ class Connection(asyncio.Protocol):
         return bool(self._held) or self.pipeline.pending >= self._limit
 
     @property
-    def crowded(self) -> bool:
-        """Whether so many wait for a slot already that another one would only add to memory."""
-        return len(self._held) >= self._options.waiting
+    def room(self) -> int:
+        """How many more exchanges may begin without waiting for a slot; negative if some wait already."""
+        return self._limit - self.pipeline.pending
 
-    def submit(self, exchange: Exchange, lane: Lane) -> None:
-        """Send an exchange with this loop turn's others, or as soon as there is room for it."""
-        exchange.connection = self
+    def submit(self, exchange: Exchange, lane: Lane) -> bool:
+        """Send an exchange with this loop turn's others, or as soon as there is room for it.
+
+        Returns:
+            False if too many wait for room already; nothing was done then.
+        """
         pipeline = self.pipeline
-        alone = self._burst <= 1 and not lane
-        exchange.request_id = pipeline.begin(exchange, lane)
+        if self._ready and not self._held and pipeline.pending < self._limit:
+            exchange.request_id = pipeline.begin(exchange, lane)
+            self._out.append(exchange)
+            if not self._flushing:
+                if self._burst <= 1 and pipeline.pending == 1:
+                    self._flush()  # nothing to join it with: the turn that joining costs would only be latency
+                else:
+                    self._flushing = True
+                    self._loop.call_soon(self._flush)
+        elif len(self._held) < self._options.waiting:
+            exchange.request_id = pipeline.begin(exchange, lane)
+            self._held[exchange] = None
+        else:
+            return False
         if not self._swept:
             self._swept = True
             self._sweep.add(self)
-        if not self._ready or self._held or len(lane) > self._limit or pipeline.pending > self._limit:
-            self._held[exchange] = None
-            return
-        self._out.append(exchange)
-        if alone:  # nothing to join it with: the turn that joining costs would only be latency
-            self._flush()
-        elif not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        return True
+
+    def submit_many(self, exchanges: Sequence[Exchange], lane: Lane) -> Sequence[Exchange]:
+        """Send exchanges in one write, as far as there is room.
+
+        Returns:
+            Those for which too many wait already, see `submit`.
+        """
+        if not self._ready or self._held or len(exchanges) > self.room:
+            return [exchange for exchange in exchanges if not self.submit(exchange, lane)]
+        begin = self.pipeline.begin
+        for exchange in exchanges:
+            exchange.request_id = begin(exchange, lane)
+        self._out += exchanges
+        self._flush()
+        if not self._swept:
+            self._swept = True
+            self._sweep.add(self)
+        return ()
 
     def withdraw(self, exchange: Exchange) -> None:
         """Never send an exchange of which nothing has left yet."""
@@ -140,12 +166,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio's call: send what waited for the connection."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # narrows the type
+        stream = cast("asyncio.Transport", transport)  # uvloop's are none by class
         if self.closed:
-            transport.abort()
+            stream.abort()
             return
-        self._transport = transport
-        transport.set_write_buffer_limits(high=self._options.write_buffer)
+        self._transport = stream
+        stream.set_write_buffer_limits(high=self._options.write_buffer)
         self.established = True
         self._ready = True
         self._fill()
@@ -189,21 +215,17 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write everything of this loop turn in one go."""
         self._flushing = False
+        transport = self._transport
         out = self._out
-        if not out or self._transport is None:
+        if not out or transport is None:
             return
         self._out = []
+        limit = self._options.write_buffer
         chunks: list[bytes] = []
         size = 0
         notifications: list[Exchange] = []
-        for position, exchange in enumerate(out):
-            if size > self._options.write_buffer:
-                self._transport.write(b"".join(chunks))
-                chunks.clear()
-                size = 0
-                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
-                    self._held = dict.fromkeys(out[position:]) | self._held
-                    break
+        rest = iter(out)
+        for exchange in rest:
             waiter = exchange.waiter
             if waiter is None or waiter.done():  # cancelled before anything of it left
                 exchange.waiter = None
@@ -211,16 +233,22 @@ class Connection(asyncio.Protocol):
                 continue
             exchange.sent = True
             owner = exchange.owner
-            if owner is not None and not owner.confirm:
+            if owner is None or owner.confirm:
+                chunk = b'{"id":%d%b' % (exchange.request_id, exchange.tail)
+            else:
                 notifications.append(exchange)
                 chunk = owner.dialect.notification(exchange.tail)
-            else:
-                chunk = b'{"id":%d%b' % (exchange.request_id, exchange.tail)
+            exchange.tail = b""
             chunks.append(chunk)
             size += len(chunk)
-            exchange.tail = b""
+            if size > limit:
+                transport.write(b"".join(chunks))
+                chunks.clear()
+                size = 0
+                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
+                    self._held = dict.fromkeys(rest) | self._held
         if chunks:
-            self._transport.write(b"".join(chunks))
+            transport.write(b"".join(chunks))
         for exchange in notifications:
             if exchange.request_id is not None:
                 self.pipeline.withdraw(exchange.request_id)

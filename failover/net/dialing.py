@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import chain, zip_longest
 from ssl import SSLContext
-from typing import Any, Final
+from typing import Any, Final, cast
 
 __all__ = ["HEAD_START", "dial"]
 
@@ -61,8 +61,7 @@ class _Silent(asyncio.Protocol):
     """Holds a connection until it is known whether it wins: nothing is read from it, so nothing is missed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # narrows the type
-        transport.pause_reading()
+        cast("asyncio.Transport", transport).pause_reading()  # uvloop's are none by class
 
 
 async def _race(
@@ -90,7 +89,7 @@ async def _race(
         for task in running:
             task.cancel()
         for lost in await asyncio.gather(*running, return_exceptions=True):
-            if isinstance(lost, asyncio.Transport):
+            if not isinstance(lost, BaseException):
                 lost.abort()
     raise failures[0] if failures else OSError("the name has no address")
 

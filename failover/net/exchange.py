@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
+from msgspec import UNSET
 
 from failover.outcome import Outcome, Verdict
 from failover.protocol.encoding import Dialect
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from failover.net.connection import Connection
 
 __all__ = ["Exchange", "Owner", "Waiter"]
+
+CONFIRMED = Outcome.CONFIRMED  # a global is half the price of an attribute of a class, and this is asked per event
 
 
 class Waiter(Protocol):
@@ -75,20 +77,18 @@ class Exchange(Attempt, eq=False):
             self.waiter = None
             owner.heard_late(self, confirmed=_confirms(reply, owner), now=now)
             return
-        self.waiter = None
         self.ended = now
-        if reply.error is msgspec.UNSET and reply.result is not msgspec.UNSET:
-            self.outcome = Outcome.CONFIRMED
+        if reply.error is UNSET and reply.result is not UNSET:
+            self.outcome = CONFIRMED
             self.raw_result = reply.result.copy()  # else it would keep everything read with it in memory
             owner.confirmed += 1
+            if self.timer is None and not owner.watched:
+                self.waiter = None
+                waiter.set_result(self)
+                return
         else:
             self._refused(reply, owner, now)
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        if owner.watched or self.outcome is not Outcome.CONFIRMED:
-            owner.ended(self)
-        waiter.set_result(self)
+        self._tell()
 
     def expired(self, now: float) -> bool:
         """Take the sink's own timeout."""
@@ -127,11 +127,15 @@ class Exchange(Attempt, eq=False):
 
     def end(self, outcome: Outcome, reason: str, now: float, verdict: Verdict | None = None) -> None:
         """End it and tell who waits."""
-        waiter, self.waiter = self.waiter, None
         self.outcome = outcome
         self.reason = reason
         self.verdict = verdict
         self.ended = now
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the owner and who waits that it has ended."""
+        waiter, self.waiter = self.waiter, None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -147,7 +151,7 @@ class Exchange(Attempt, eq=False):
             self.error = reply.error_reply()
             self.verdict = owner.judge(self.error)
             self.reason = str(self.error)
-        elif reply.result is not msgspec.UNSET:  # beside "error":null
+        elif reply.result is not UNSET:  # beside "error":null
             self.outcome = Outcome.CONFIRMED
             self.raw_result = reply.result.copy()
             owner.confirmed += 1
@@ -160,4 +164,4 @@ class Exchange(Attempt, eq=False):
 def _confirms(reply: Reply, owner: Owner) -> bool:
     if reply.failed:
         return owner.judge(reply.error_reply()) is Verdict.CONFIRM
-    return reply.result is not msgspec.UNSET
+    return reply.result is not UNSET

@@ -198,7 +198,7 @@ class Peer:
                 )
         except TimeoutError:
             connection.break_off(f"connect: no answer within {self.options.connect_timeout:g} s")
-        except (OSError, UnicodeError, ssl.CertificateError) as error:
+        except Exception as error:  # resolving, connecting and TLS fail in many ways; whatever it is, nothing left
             connection.break_off(f"connect: {error.strerror if isinstance(error, OSError) and error.strerror else error}")
         except asyncio.CancelledError:
             connection.break_off("closed while connecting")

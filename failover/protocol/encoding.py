@@ -11,6 +11,7 @@ from failover.event import Event
 __all__ = ["Dialect"]
 
 _encode = msgspec.json.Encoder().encode
+_PARAMS: Final = b',"params":'
 _CACHED_NAMES: Final = 1024  # names of events are few; a caller that makes them up must not fill the memory
 
 
@@ -39,8 +40,8 @@ class Dialect:
         if self._key is not None:
             body = _lead(body, self._key, _encode(event.name))
         if body is None:
-            return head + b"}"
-        return b'%b,"params":%b}' % (head, body)
+            return head[:-len(_PARAMS)] + b"}"
+        return head + body + b"}"
 
     def request(self, request_id: int, tail: bytes) -> bytes:
         """A whole request: an id, and the tail that `tail` made."""
@@ -54,7 +55,7 @@ class Dialect:
         method = _encode(name if self.method is None else self.method)
         if len(self._heads) >= _CACHED_NAMES:
             self._heads.clear()
-        head = self._heads[name] = b',"jsonrpc":"2.0","method":' + method
+        head = self._heads[name] = b',"jsonrpc":"2.0","method":' + method + _PARAMS
         return head
 
 

@@ -12,63 +12,82 @@ from failover.receipt import Attempt, Receipt
 
 __all__ = ["Batch"]
 
+_CONFIRMED = Outcome.CONFIRMED
+
 
 class Batch:
     """Waits for all exchanges of one `deliver_many`; to each of them it is what a future is to a single one.
 
     Args:
         events: In the order in which they are sent.
-        future: Is given the receipts, in the same order.
-        begin: Begins an exchange for an event, with this batch as its waiter.
-        full: Whether the next one would have to wait for a slot.
+        loop: The loop it lives on.
+        room: How many exchanges may begin now without waiting for a slot; may be negative.
+        begin: Begins exchanges for some events, with this batch as their waiter.
         until: Sends nothing more once a receipt meets it; the rest is skipped.
     """
 
-    __slots__ = ("_begin", "_events", "_feeding", "_full", "_next", "_outstanding", "_stopped", "_until", "future", "receipts")
+    __slots__ = (
+        "_begin",
+        "_events",
+        "_loop",
+        "_next",
+        "_outstanding",
+        "_room",
+        "_stopped",
+        "_until",
+        "_woken",
+        "done",
+        "future",
+        "receipts",
+    )
 
     def __init__(
         self,
         events: Sequence[Event],
-        future: asyncio.Future[None],
+        loop: asyncio.AbstractEventLoop,
         *,
-        begin: Callable[[Event, Batch], Exchange],
-        full: Callable[[], bool],
+        room: Callable[[], int],
+        begin: Callable[[Sequence[Event], Batch], list[Exchange]],
         until: Callable[[Receipt], bool] | None,
     ) -> None:
-        self.future = future
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.done = self.future.done
+        """Whether nobody waits for it any more."""
         self.receipts: list[Exchange] = []
+        """An exchange for each event that was sent, in order."""
         self._events = events
+        self._loop = loop
+        self._room = room
         self._begin = begin
-        self._full = full
         self._until = until
         self._next = 0
         self._outstanding = 0
         self._stopped = False
-        self._feeding = False
-
-    def done(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self.future.done()
+        self._woken = False
 
     def set_result(self, exchange: Exchange, /) -> None:
-        """Take an ended exchange and send the next event in its place."""
+        """Take an ended exchange; once this turn's have all ended, others are sent in their place."""
         self._outstanding -= 1
-        if exchange.outcome is not Outcome.CONFIRMED and self._until is not None and self._until(exchange):
+        if self._until is not None and exchange.outcome is not _CONFIRMED and self._until(exchange):
             self._stopped = True
-        if not self._feeding:
-            self.feed()
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self.feed)
 
     def feed(self) -> None:
         """Send as many as there is room for, one at least if none is under way."""
-        self._feeding = True  # an exchange may end while it begins
+        self._woken = False
         events = self._events
-        while self._next < len(events) and not self._stopped and not (self._outstanding and self._full()):
-            self._outstanding += 1
-            event = events[self._next]
-            self._next += 1
-            self.receipts.append(self._begin(event, self))
-        self._feeding = False
-        if not self._outstanding and not self.future.done():
+        if self._next < len(events) and not self._stopped:
+            count = self._room()
+            if count <= 0 and not self._outstanding:
+                count = 1
+            if count > 0:
+                batch = events[self._next : self._next + count]
+                self._next += len(batch)
+                self._outstanding += len(batch)
+                self.receipts += self._begin(batch, self)
+        if not self._outstanding and not self.future.done() and (self._stopped or self._next == len(events)):
             self.future.set_result(None)
 
     def stop(self) -> None:

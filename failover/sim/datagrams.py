@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import errno
 import socket
+import sys
 from asyncio import transports
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -97,7 +98,7 @@ class DatagramTransport(transports.DatagramTransport):
             if addr not in (None, self.remote):
                 raise ValueError(f"Invalid address: must be None or {self.remote}")
             addr = self.remote
-        if self._closing or self._process.dead:
+        if self._closing or self._process.dead or (not data and sys.version_info < (3, 13)):  # before 3.13 asyncio does
             return
         if addr is None:
             self._fail(errno.EDESTADDRREQ)

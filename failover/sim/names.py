@@ -60,7 +60,7 @@ def lookup(
         socket.gaierror: no such host, service or address family, with the resolver's numbers.
     """
     name = host.decode() if isinstance(host, bytes) else host
-    number = _port(port)
+    number = _port(port, "bind" if flags & socket.AI_PASSIVE else "connect")
     if name is None or name == "":
         addresses = ["0.0.0.0", "::"] if flags & socket.AI_PASSIVE else ["127.0.0.1", "::1"]  # noqa: S104  as glibc
     elif (address := numeric(name)) is not None:
@@ -95,7 +95,7 @@ def lookup(
     ]
 
 
-def _port(port: str | bytes | int | None) -> int:
+def _port(port: str | bytes | int | None, call: str) -> int:
     if port is None or port in {"", b""}:
         return 0
     try:
@@ -105,5 +105,5 @@ def _port(port: str | bytes | int | None) -> int:
             socket.EAI_SERVICE, f"Servname not supported ({port!r}; a simulation has port numbers only)"
         ) from None
     if not 0 <= number <= 65535:  # noqa: PLR2004  16 bits
-        raise OverflowError("getsockaddrarg: port must be 0-65535.")
+        raise OverflowError(f"{call}(): port must be 0-65535.")
     return number

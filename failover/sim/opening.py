@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 import asyncio.base_events
 import errno
-import os
 import socket
 import ssl as tls
+import sys
 from asyncio import sslproto
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
@@ -179,7 +179,7 @@ class Opening:
             (*_, bound) = (await self.getaddrinfo(local[0], local[1], type=socket.SOCK_STREAM))[0]
             source, number = bound[0], bound[1]
             if number in process.ports or process.taken((*process.listeners,), source, number):
-                raise in_use((source, number))
+                raise unbound(errno.EADDRINUSE, (source, number))
         number = number or process.host.free_port()
         process.ports.add(number)
         attempt = Attempt(self.network, process, host, sockaddr(source, number), address)
@@ -257,12 +257,11 @@ class Opening:
         name, port = address[0], address[1]
         host = process.host
         if not host.owns(name):
-            text = f"error while attempting to bind on address {address!r}: cannot assign requested address"
-            raise system_error(errno.EADDRNOTAVAIL, text)
+            raise unbound(errno.EADDRNOTAVAIL, address)
         if not port:
             return sockaddr(name, host.free_port())
         if process.taken(bound, name, port):
-            raise in_use(address)
+            raise unbound(errno.EADDRINUSE, address)
         return address
 
     def _start_serving(  # noqa: PLR0917  called by asyncio's Server
@@ -339,10 +338,11 @@ class Opening:
         return transport, protocol
 
 
-def in_use(address: tuple[Any, ...]) -> OSError:
-    """The error of a bind to an address that is taken."""
-    text = os.strerror(errno.EADDRINUSE).lower()
-    return system_error(errno.EADDRINUSE, f"error while attempting to bind on address {address!r}: {text}")
+def unbound(number: int, address: tuple[Any, ...]) -> OSError:
+    """The error of a bind that failed, in the words of this Python's asyncio."""
+    error = system_error(number)
+    words = str(error) if sys.version_info >= (3, 13) else error.strerror or ""
+    return system_error(number, f"error while attempting to bind on address {address!r}: {words.lower()}")
 
 
 def failure(errors: list[OSError], *, all_errors: bool) -> Exception:

@@ -1,5 +1,6 @@
 """The simulator is true: programs of streams and protocols have one outcome on the kernel's network and on it."""
 
+# ruff: noqa: D102  the methods of protocols are asyncio's
 from __future__ import annotations
 
 import asyncio
@@ -7,7 +8,7 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 Same = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
@@ -61,14 +62,14 @@ class Echo(Recorder):
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that no call tells of."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager
 async def pair(
     client: Callable[[], Recorder] = Recorder, server: Callable[[], Recorder] = Recorder
-) -> AsyncIterator[tuple[Any, Any]]:
+) -> AsyncGenerator[tuple[Any, Any], None]:
     """Two protocols that are connected to each other, client and server."""
     loop = asyncio.get_running_loop()
     accepted: asyncio.Future[Recorder] = loop.create_future()

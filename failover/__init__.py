@@ -14,6 +14,7 @@ from failover.errors import (
 )
 from failover.event import Event
 from failover.group import Group
+from failover.interface import EventInterface
 from failover.net.options import ConnectionOptions
 from failover.net.peers import Peers
 from failover.outcome import Outcome, Verdict
@@ -21,6 +22,7 @@ from failover.receipt import Attempt, ErrorReply, Receipt
 from failover.schemes import Defaults, Scheme
 from failover.sink import Opening, Sink, Status, deliver_many, start
 from failover.sinks.jsonrpc import jsonrpc
+from failover.subscription import Subscription
 
 __all__ = [
     "AddressError",
@@ -32,6 +34,7 @@ __all__ = [
     "ErrorReply",
     "Event",
     "EventError",
+    "EventInterface",
     "FailoverError",
     "FramingError",
     "Group",
@@ -42,6 +45,7 @@ __all__ = [
     "Scheme",
     "Sink",
     "Status",
+    "Subscription",
     "UsageError",
     "Verdict",
     "WrongLoopError",

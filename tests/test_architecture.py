@@ -26,7 +26,7 @@ LAYERS = {
     "net": {"net"},
     "sinks": {"sinks", "spool"},
     "strategies": {"strategies"},
-    "faces": {"group", "interface", "build", "subscriber", "blocking", "adapters", "shared"},
+    "faces": {"group", "interface", "subscription", "build", "subscriber", "blocking", "adapters", "shared"},
     "package": {"failover"},
     "testing": {"sim", "testing"},
     "apps": {"cli", "relay", "drill", "plugin", "__main__"},

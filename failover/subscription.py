@@ -1,0 +1,131 @@
+"""One subscriber of one event, and the group behind it: open for as long as some subscription uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, TypeAlias
+
+from failover.errors import ClosedError
+from failover.group import Group
+from failover.sink import Opening, Sink, Status
+
+__all__ = ["Key", "Place", "Subscription"]
+
+Key: TypeAlias = "str | int"
+"""What makes two subscriptions of an event the same: the text of an address, the identity of a sink."""
+
+
+class Place:
+    """A group that several subscriptions may share: opened for the first of them, closed after the last.
+
+    Args:
+        group: The group.
+        given: The sink that was subscribed; None for an address, whose group is used by one subscription alone.
+    """
+
+    def __init__(self, group: Group, given: Sink | None) -> None:
+        self.group = group
+        self.given = given
+        self.users = 0
+        self.ready: asyncio.Future[Exception | None] | None = None
+        """Done once it is open (or could not be opened); None while the interface is closed."""
+        self.unused = asyncio.Event()
+
+    def expect(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Whoever comes from now on waits until it is opened (again)."""
+        self.ready = loop.create_future()
+        self.unused = asyncio.Event()
+
+    async def keep(self, opening: Opening) -> None:
+        """Open the group, and close it when nobody uses it any more; one that is open already stays its owner's."""
+        while self.users and self.ready is not None:  # again if it is subscribed anew while it is being closed
+            ready, unused = self.ready, self.unused
+            owned = not _is_open(self.group)
+            try:
+                if owned:
+                    await self.group.open(opening)
+            except Exception as problem:  # noqa: BLE001  # for everyone who wants to use it
+                ready.set_result(problem)
+                return
+            ready.set_result(None)
+            try:
+                await unused.wait()
+            finally:
+                if owned:
+                    await self.group.aclose()
+
+
+class Subscription:
+    """One subscriber of one event; `EventInterface.subscribe` makes it.
+
+    Args:
+        event: The event's name.
+        key: What makes it the same as another one.
+        place: Where its events go.
+        expire: Seconds from subscribing (or from opening) to its end; None never.
+    """
+
+    def __init__(self, event: str, key: Key, place: Place, expire: float | None) -> None:
+        self.event = event
+        self.expire = expire
+        self.key = key
+        self.place = place
+        self.until = math.inf
+        """Loop time of its end, seconds; infinite without one, and while the interface is closed."""
+        self.ended = False
+        """Whether it has expired or was unsubscribed."""
+        self.timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Subscription of {self.socket!r} to {self.event!r}>"
+
+    @property
+    def socket(self) -> str:
+        """The address it was made with, or the name of the sink."""
+        return self.place.group.name
+
+    async def ready(self) -> None:
+        """Wait until its socket is open, which is not to say connected.
+
+        Raises:
+            ClosedError: it has ended, or the interface is not open.
+            Exception: what opening the sink raised, e.g. a `ConfigError`.
+        """
+        ready = None if self.ended else self.place.ready
+        if ready is None:
+            raise ClosedError(f"{self!r} can't be used: it has ended, or its event interface is not open")
+        problem = await asyncio.shield(ready)
+        if problem is not None:
+            raise problem
+
+    def status(self) -> Status:
+        """How its sockets stand now: which are up, quarantined, busy."""
+        return self.place.group.status()
+
+    def listed(self, now: float | None) -> dict[str, Any]:
+        """How MI lists it, given the loop time; None while the interface is closed."""
+        if self.expire is None:
+            return {"socket": self.socket, "expire": "never"}
+        whole = float(self.expire).is_integer()
+        entry = {"socket": self.socket, "expire": int(self.expire) if whole else self.expire}
+        return entry if now is None else entry | {"ttl": math.ceil(self.until - now)}
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> float | None:
+        """Begin its term (anew); return the loop time of its end."""
+        self.until = math.inf if self.expire is None else loop.time() + self.expire
+        return None if self.expire is None else self.until
+
+    def stop(self) -> None:
+        """Stop its clock."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+def _is_open(group: Group) -> bool:
+    try:
+        _ = group.sink
+    except ClosedError:
+        return False
+    return True

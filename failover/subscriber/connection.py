@@ -167,6 +167,8 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Answer what was received, turn down what still comes, and close."""
+        if self._linger is not None:
+            self.abort()
         self._regulate()
 
     def abort(self) -> None:

@@ -194,7 +194,8 @@ class Subscriber:
     async def aclose(self, *, within: float | None = None) -> None:
         """Stop listening, finish what is in flight, turn down what still comes (error -32000), and close.
 
-        What isn't finished in time is cancelled and its connection reset. May be called at any time and again.
+        What isn't finished in time is cancelled and its connection reset. May be called at any time and again, but not
+        awaited by one of the subscriber's own functions, which it would wait for.
 
         Args:
             within: Seconds to wait for what is in flight, instead of the subscriber's own; 0 closes at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -171,7 +172,8 @@ class Group:
             ConfigError: `within` is no positive number of seconds.
             TypeError: not an `Event`.
         """
-        deadline = self._check(event, deadline, within)
+        if get_running_loop() is not self._loop or within is not None or self._closing or type(event) is not Event:
+            deadline = self._check(event, deadline, within)
         self._in_flight += 1
         try:
             receipt: Receipt = await self._deliver(event, deadline=deadline)

@@ -13,6 +13,8 @@ from failover.outcome import Outcome, Verdict
 
 __all__ = ["Attempt", "ErrorReply", "Receipt"]
 
+_CONFIRMED = Outcome.CONFIRMED  # a global is half the price of an attribute of a class, and this is asked per event
+
 
 @frozen
 class ErrorReply:
@@ -63,13 +65,13 @@ class Receipt(msgspec.Struct, eq=False):
     @property
     def confirmed(self) -> bool:
         """Whether a peer confirmed the event (a reply without error, or an error whose verdict is `confirm`)."""
-        return self.outcome is Outcome.CONFIRMED or self.verdict is Verdict.CONFIRM
+        return self.outcome is _CONFIRMED or self.verdict is Verdict.CONFIRM
 
     @property
     def settled(self) -> bool:
         """Whether nothing is gained by trying another sink. Strategies ask this, never `confirmed`."""
         return (
-            self.outcome is Outcome.CONFIRMED
+            self.outcome is _CONFIRMED
             or self.outcome is Outcome.SENT
             or self.verdict is Verdict.STOP
             or self.verdict is Verdict.CONFIRM

@@ -77,24 +77,30 @@ class Connection(asyncio.Protocol):
         """How many more exchanges may begin without waiting for a slot; negative if some wait already."""
         return self._limit - self.pipeline.pending
 
-    def submit(self, exchange: Exchange, lane: Lane) -> bool:
+    def submit(self, exchange: Exchange, lane: Lane | None) -> bool:
         """Send an exchange with this loop turn's others, or as soon as there is room for it.
+
+        Args:
+            exchange: With everything set but its id.
+            lane: Where it waits for its reply; None for a notification, which has none and ends when it is written.
 
         Returns:
             False if too many wait for room already; nothing was done then.
         """
         pipeline = self.pipeline
         if self._ready and not self._held and pipeline.pending < self._limit:
-            exchange.request_id = pipeline.begin(exchange, lane)
+            if lane is not None:
+                exchange.request_id = pipeline.begin(exchange, lane)
             self._out.append(exchange)
             if not self._flushing:
-                if self._burst <= 1 and pipeline.pending == 1:
+                if self._burst <= 1 and pipeline.pending <= 1:
                     self._flush()  # nothing to join it with: the turn that joining costs would only be latency
                 else:
                     self._flushing = True
                     self._loop.call_soon(self._flush)
         elif len(self._held) < self._options.waiting:
-            exchange.request_id = pipeline.begin(exchange, lane)
+            if lane is not None:
+                exchange.request_id = pipeline.begin(exchange, lane)
             self._held[exchange] = None
         else:
             return False
@@ -132,11 +138,10 @@ class Connection(asyncio.Protocol):
     def sweep(self, now: float) -> bool:
         """Expire what has waited for too long; see `Sweep`."""
         self.pipeline.expire(now)
-        self._swept = self.pipeline.pending > 0
-        if self._held:
-            for exchange in [held for held in self._held if held.waiter is None]:
-                del self._held[exchange]
-            self._fill()
+        for exchange in [held for held in self._held if held.waiter is None or held.overdue(now)]:
+            self._held.pop(exchange, None)
+        self._fill()
+        self._swept = self.pipeline.pending > 0 or bool(self._held)
         return self._swept
 
     def break_off(self, reason: str) -> None:
@@ -147,10 +152,7 @@ class Connection(asyncio.Protocol):
         self._ready = False
         if self._transport is not None:
             self._transport.abort()
-        self._held.clear()
-        self._out.clear()
-        self._sweep.discard(self)
-        self.pipeline.break_off(reason, self._loop.time())
+        self._end(reason)
         self._owner.lost(self, reason)
 
     def close(self) -> None:
@@ -159,8 +161,7 @@ class Connection(asyncio.Protocol):
             self.closed = True
             self._ready = False
             self._transport.close()
-            self._sweep.discard(self)
-            self.pipeline.break_off("closed", self._loop.time())
+            self._end("closed")
         else:
             self.break_off("closed")
 
@@ -226,18 +227,13 @@ class Connection(asyncio.Protocol):
         notifications: list[Exchange] = []
         rest = iter(out)
         for exchange in rest:
-            waiter = exchange.waiter
-            if waiter is None or waiter.done():  # cancelled before anything of it left
-                exchange.waiter = None
-                self.withdraw(exchange)
-                continue
-            exchange.sent = True
-            owner = exchange.owner
-            if owner is None or owner.confirm:
-                chunk = b'{"id":%d%b' % (exchange.request_id, exchange.tail)
+            request_id = exchange.request_id
+            if request_id is not None:
+                chunk = b'{"id":%d%b' % (request_id, exchange.tail)
             else:
+                chunk = exchange.tail
                 notifications.append(exchange)
-                chunk = owner.dialect.notification(exchange.tail)
+            exchange.sent = True
             exchange.tail = b""
             chunks.append(chunk)
             size += len(chunk)
@@ -250,10 +246,18 @@ class Connection(asyncio.Protocol):
         if chunks:
             transport.write(b"".join(chunks))
         for exchange in notifications:
-            if exchange.request_id is not None:
-                self.pipeline.withdraw(exchange.request_id)
-            exchange.request_id = None  # notifications have none on the wire
             exchange.written(self._loop.time())
+
+    def _end(self, reason: str) -> None:
+        """Tell all that is in it."""
+        now = self._loop.time()
+        unsent = [exchange for exchange in (*self._out, *self._held) if exchange.request_id is None]
+        self._held.clear()
+        self._out.clear()
+        self._sweep.discard(self)
+        self.pipeline.break_off(reason, now)
+        for exchange in unsent:
+            exchange.broken(reason, now)
 
     def _report(self, fault: Malformed | Stray) -> None:
         if isinstance(fault, Malformed):

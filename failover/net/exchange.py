@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import UNSET
 
 from failover.outcome import Outcome, Verdict
-from failover.protocol.encoding import Dialect
 from failover.protocol.replies import Reply
 from failover.receipt import Attempt, ErrorReply
 
@@ -33,8 +32,7 @@ class Waiter(Protocol):
 class Owner(Protocol):
     """The sink that an exchange belongs to."""
 
-    dialect: Dialect
-    confirm: bool
+    timeout: float
     watched: bool
     """Whether anybody observes each attempt's end."""
     confirmed: int
@@ -64,7 +62,7 @@ class Exchange(Attempt, eq=False):
     """Who waits; None once it has ended. It stays with the pipeline for as long as a reply can tell us something."""
     connection: Connection | None = None
     tail: bytes = b""
-    """What goes on the wire after the id; empty once written."""
+    """What goes on the wire after the id, or the whole of a notification; empty once written."""
     timer: asyncio.TimerHandle | None = None
     """Cuts it short at a deadline of its own."""
 
@@ -103,6 +101,13 @@ class Exchange(Attempt, eq=False):
         else:
             self.end(Outcome.SKIPPED, "no slot within the timeout: too much in flight", now)
         return self.sent
+
+    def overdue(self, now: float) -> bool:
+        """Expire it if it is a notification that could not be written in time; requests expire in their lane."""
+        if self.request_id is None and self.owner is not None and self.began + self.owner.timeout <= now:
+            self.expired(now)
+            return True
+        return False
 
     def broken(self, reason: str, now: float) -> None:
         """Take the loss of its connection."""

@@ -87,6 +87,8 @@ class Pipeline:
         self._tombstone_age = tombstone_age
         self._first = self._next = first_id
         self._wrapped = False
+        self.pending = 0
+        """How many exchanges wait for their reply or their timeout."""
         self.answered = 0
         """How many replies found their exchange still waiting for its timeout."""
         self.late = 0
@@ -98,11 +100,6 @@ class Pipeline:
     def broken(self) -> FramingError | None:
         """Why no more replies can be read, once that is so."""
         return self._framer.broken
-
-    @property
-    def pending(self) -> int:
-        """How many exchanges wait for their reply or their timeout."""
-        return len(self._only) if self._only is not None else sum(map(len, self._lanes.values()))
 
     def lane(self, timeout: float) -> Lane:
         """The lane of one timeout, in seconds; made when it is first asked for."""
@@ -122,22 +119,24 @@ class Pipeline:
         if self._wrapped and self._known(request_id):
             return self.begin(exchange, lane)
         lane[request_id] = exchange
+        self.pending += 1
         return request_id
 
     def withdraw(self, request_id: int) -> None:
         """Forget an exchange that has no reply to wait for; nothing to do if it is not waiting any more."""
-        self._claim(request_id)
+        if self._claim(request_id) is not None:
+            self.pending -= 1
 
     def receive(self, data: bytes, now: float) -> list[Malformed | Stray]:
         """Take bytes from the peer, settle what they answer, and return what they don't."""
         faults: list[Malformed | Stray] = []
         only = self._only
-        answered = 0
         for reply in self._framer.feed(data):
             if type(reply) is Reply:
                 exchange = only.pop(reply.id, None) if only is not None else self._claim(reply.id)
                 if exchange is not None:
-                    answered += 1
+                    self.pending -= 1
+                    self.answered += 1
                     exchange.answered(reply, now)
                 elif (exchange := self._tombstones.pop(reply.id, None)) is not None:
                     self.late += 1
@@ -149,7 +148,6 @@ class Pipeline:
                 assert isinstance(reply, Malformed)  # noqa: S101  # narrows the type; the framer has no third kind
                 self.malformed += 1
                 faults.append(reply)
-        self.answered += answered
         return faults
 
     def expire(self, now: float) -> None:
@@ -162,8 +160,11 @@ class Pipeline:
                     break
                 due.append(request_id)
             for request_id in due:
-                expired = lane.pop(request_id, None)  # gone if telling another one of them withdrew it
-                if expired is not None and expired.expired(now):
+                expired = lane.pop(request_id, None)
+                if expired is None:  # telling another one of them withdrew it
+                    continue
+                self.pending -= 1
+                if expired.expired(now):
                     self._remember(request_id, expired)
         if self._tombstones:
             self._forget(now)
@@ -174,6 +175,7 @@ class Pipeline:
         for lane in self._lanes.values():
             waiting = list(lane.values())
             lane.clear()
+            self.pending -= len(waiting)
             for exchange in waiting:
                 exchange.broken(reason, now)
 

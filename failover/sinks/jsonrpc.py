@@ -89,7 +89,7 @@ class JsonRpcSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lease: Lease | None = None
         self._connection: Connection | None = None
-        self._lane = Lane(self.timeout)
+        self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for
 
     def __repr__(self) -> str:
         return f"<JsonRpcSink {self.name!r}>"
@@ -124,7 +124,7 @@ class JsonRpcSink:
         """Begin a delivery and return the bare future of its receipt; see `failover.sink.start`."""
         loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Any] = asyncio.Future(loop=loop)  # what create_future does, at half its cost
-        self._begin(event, waiter, loop.time(), deadline)
+        self._begin(event, waiter, deadline)
         return waiter
 
     async def deliver_many(
@@ -192,6 +192,7 @@ class JsonRpcSink:
         self._loop = None
         if self._lease is not None:
             self._lease.release()
+            self._lease = None
         self._connection = None
         self.watchers.clear()
 
@@ -217,34 +218,37 @@ class JsonRpcSink:
         if self.watched:
             notify(self._observers, BadReply(self.name, problem, str(exchange.request_id).encode(), now))
 
-    def _begin(self, event: Event, waiter: Waiter, now: float, deadline: float | None) -> Exchange:
+    def _begin(self, event: Event, waiter: Waiter, deadline: float | None) -> Exchange:
         """Make an exchange and submit it, or end it at once where that is known to be of no use."""
-        exchange = Exchange(
-            event, self.name, _UNENDED, now, now, owner=self, waiter=waiter, tail=self.dialect.tail(event)
-        )
-        if self._loop is None:
-            exchange.end(Outcome.SKIPPED, "the sink is not open", now)
-            return exchange
+        loop = self._loop or asyncio.get_running_loop()
+        now = loop.time()
         connection = self._connection
         if connection is None or connection.closed:
             connection = self._connect()
-        exchange.connection = connection
+        tail = self.dialect.tail(event)
+        exchange = Exchange(
+            event, self.name, _UNENDED, now, now, owner=self, waiter=waiter, connection=connection, tail=tail
+        )
         if deadline is not None and deadline < now + self.timeout:
             if deadline <= now:
                 exchange.end(Outcome.SKIPPED, "no time left before the deadline", now)
                 return exchange
-            exchange.timer = self._loop.call_at(deadline, self._expire, exchange)
-        if (self._impatient and connection.full) or not connection.submit(exchange, self._lane):
+            exchange.timer = loop.call_at(deadline, self._expire, exchange)
+        if not self.confirm:
+            exchange.tail = self.dialect.notification(tail)
+        if connection is None:
+            exchange.end(Outcome.SKIPPED, "the sink is not open", now)
+        elif (self._impatient and connection.full) or not connection.submit(exchange, self._lane):
             verdict = Verdict.STOP if self.at_limit == "reject" else None
             exchange.end(Outcome.SKIPPED, _FULL, now, verdict)
         return exchange
 
     def _begin_many(self, events: Sequence[Event], batch: Batch) -> list[Exchange]:
         """Make exchanges for a part of a batch and submit them."""
-        now = (self._loop or asyncio.get_running_loop()).time()
         connection = self._connection
-        if self._loop is None or self._impatient or connection is None or connection.closed:
-            return [self._begin(event, batch, now, None) for event in events]
+        if self._lane is None or self._impatient or connection is None or connection.closed:
+            return [self._begin(event, batch, None) for event in events]
+        now = asyncio.get_running_loop().time()
         name = self.name
         tail = self.dialect.tail
         exchanges = [
@@ -261,10 +265,12 @@ class JsonRpcSink:
         connection = self._connection
         return self.options.in_flight if connection is None else connection.room
 
-    def _connect(self) -> Connection:
-        assert self._lease is not None  # noqa: S101  # an open sink has one
+    def _connect(self) -> Connection | None:
+        """The connection as it is, or a new one on its way; None while this sink is not open."""
+        if self._lease is None:
+            return None
         connection = self._connection = self._lease.connection()
-        self._lane = connection.pipeline.lane(self.timeout)
+        self._lane = connection.pipeline.lane(self.timeout) if self.confirm else None
         return connection
 
     def _own(self) -> list[Exchange]:

@@ -1,0 +1,272 @@
+"""Sinks that do what a script says, and what the tests above the network need to run them on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, Final, TypeVar
+
+from attrs import evolve, frozen
+
+from failover.address import Address
+from failover.event import Event
+from failover.outcome import Outcome, Verdict
+from failover.receipt import Attempt, Receipt
+from failover.records import LateConfirmation, Observer, Record, Silence
+from failover.sim import Simulation
+from failover.sink import News, Opening, Sink, Status
+from failover.strategy import Strategy
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Strategy)
+
+
+@frozen
+class Answer:
+    """How one attempt ends: after `delay` seconds, with this outcome."""
+
+    outcome: Outcome
+    delay: float = 0.0
+    verdict: Verdict | None = None
+    sent: bool = True
+
+    def after(self, delay: float) -> Answer:
+        """The same, later."""
+        return evolve(self, delay=delay)
+
+
+YES: Final = Answer(Outcome.CONFIRMED)
+NOTED: Final = Answer(Outcome.SENT)
+NO: Final = Answer(Outcome.REJECTED, verdict=Verdict.NEXT)
+BUSY: Final = Answer(Outcome.REJECTED, verdict=Verdict.BUSY)
+STOP: Final = Answer(Outcome.REJECTED, verdict=Verdict.STOP)
+DONE: Final = Answer(Outcome.REJECTED, verdict=Verdict.CONFIRM)
+DOWN: Final = Answer(Outcome.UNREACHABLE, sent=False)
+SILENT: Final = Answer(Outcome.UNCONFIRMED)
+LEFT: Final = Answer(Outcome.ABANDONED)
+UNSENT: Final = Answer(Outcome.ABANDONED, sent=False)
+FULL: Final = Answer(Outcome.SKIPPED, sent=False)
+REFUSED: Final = Answer(Outcome.SKIPPED, verdict=Verdict.STOP, sent=False)
+ANSWERS: Final = {
+    name: value for name, value in sorted(globals().items()) if isinstance(value, Answer)
+}
+"""Every answer by its name."""
+
+
+class PlainSink:
+    """A sink of the bare protocol: the next answer of its script for each attempt, the last one for all after it."""
+
+    def __init__(self, name: str, *script: Answer) -> None:
+        self.name = name
+        self.script = script or (YES,)
+        self.given: list[Event] = []
+        """The events of its attempts, in order."""
+        self.deadlines: list[float | None] = []
+        self.times: list[float] = []
+        self.watchers: list[Callable[[News], None]] = []
+        self.closes = 0
+        self.opened = False
+        self.most = 0
+        """How many attempts were under way at once, at most."""
+        self._open: dict[asyncio.Future[Receipt], Attempt] = {}
+        self._late = 0
+
+    async def open(self, opening: Opening) -> None:
+        """Take what a real one takes."""
+        assert isinstance(opening, Opening)
+        self.opened = True
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """As the script says."""
+        begun = self._begin(event, deadline)
+        try:
+            return await begun
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipt = self._abandon(begun, "cancelled")  # type: ignore[attr-defined]
+            raise
+
+    def status(self) -> Status:
+        """Up while it is open."""
+        return Status(self.name, up=self.opened, reason="" if self.opened else "not open", in_flight=len(self._open))
+
+    async def aclose(self) -> None:
+        """Abandon what is under way."""
+        self.closes += 1
+        self.opened = False
+        for begun in list(self._open):
+            self._abandon(begun, "closed")
+        self.watchers.clear()
+
+    def tell(self, news: News) -> None:
+        """Tell those who watch."""
+        for watcher in list(self.watchers):
+            watcher(news)
+
+    def _begin(self, event: Event, deadline: float | None) -> asyncio.Future[Receipt]:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        begun: asyncio.Future[Receipt] = loop.create_future()
+        attempt = Attempt(event, self.name, Outcome.SKIPPED, now, now)
+        if not self.opened:
+            attempt.reason = "the sink is not open"
+            begun.set_result(attempt)
+        elif deadline is not None and deadline <= now:
+            attempt.reason = "no time left before the deadline"
+            begun.set_result(attempt)
+        else:
+            answer = self.script[min(len(self.given), len(self.script) - 1)]
+            self.given.append(event)
+            self.deadlines.append(deadline)
+            self.times.append(now)
+            attempt.sent = answer.sent
+            self._open[begun] = attempt
+            self.most = max(self.most, len(self._open))
+            loop.call_later(answer.delay, self._answer, begun, attempt, answer)
+            if deadline is not None:
+                loop.call_at(deadline, self._abandon, begun, "deadline")
+        return begun
+
+    def _answer(self, begun: asyncio.Future[Receipt], attempt: Attempt, answer: Answer) -> None:
+        now = asyncio.get_running_loop().time()
+        if begun.done() or begun not in self._open:
+            self._open.pop(begun, None)
+            if answer.outcome in (Outcome.CONFIRMED, Outcome.REJECTED):
+                self._late += 1
+                confirmed = answer.outcome is Outcome.CONFIRMED or answer.verdict is Verdict.CONFIRM
+                self.tell(LateConfirmation(self.name, attempt, confirmed, now))
+            elif answer.outcome is Outcome.UNCONFIRMED:
+                self.tell(Silence(self.name, attempt, now))
+            return
+        del self._open[begun]
+        attempt.outcome, attempt.verdict, attempt.ended = answer.outcome, answer.verdict, now
+        begun.set_result(attempt)
+
+    def _abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt:
+        assert isinstance(begun, asyncio.Future)
+        attempt = self._open.pop(begun, None)
+        if attempt is None:
+            if not begun.cancelled():
+                return begun.result()
+            now = asyncio.get_running_loop().time()
+            return Attempt(Event("unknown"), self.name, Outcome.ABANDONED, now, now, reason=reason, sent=True)
+        attempt.outcome, attempt.reason = Outcome.ABANDONED, reason
+        attempt.ended = asyncio.get_running_loop().time()
+        if not begun.done():
+            begun.set_result(attempt)
+        return attempt
+
+
+class FastSink(PlainSink):
+    """The same with everything that a socket's sink offers besides: bare futures, and batches through a window."""
+
+    window = 4
+
+    def start(self, event: Event, *, deadline: float | None = None) -> asyncio.Future[Receipt]:
+        """A bare future."""
+        return self._begin(event, deadline)
+
+    def abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt:
+        """Stop waiting."""
+        return self._abandon(begun, reason)
+
+    async def deliver_many(
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,
+    ) -> list[Receipt]:
+        """As many at once as the window allows, none after a receipt that meets `until`."""
+        begun: list[asyncio.Future[Receipt]] = []
+        receipts: list[Receipt] = []
+        stopped = False
+        try:
+            for event in events:
+                if len(begun) - len(receipts) >= self.window:
+                    receipts.append(await begun[len(receipts)])
+                    stopped = stopped or (until is not None and until(receipts[-1]))
+                if stopped:
+                    break
+                begun.append(self._begin(event, deadline))
+            receipts += [await waiting for waiting in begun[len(receipts) :]]
+        except asyncio.CancelledError:
+            for waiting in begun:
+                self._abandon(waiting, "cancelled")
+            raise
+        now = asyncio.get_running_loop().time()
+        rest = events[len(receipts) :]
+        return receipts + [Attempt(event, self.name, Outcome.SKIPPED, now, now, reason="stopped") for event in rest]
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run on virtual time; a task that is left behind is an error."""
+    return Simulation(0, strict=True).run(main)
+
+
+def opening(*observers: Observer) -> Opening:
+    """What a tree of doubles is opened with: nothing is resolved, nothing is connected."""
+    return Opening(None, _unresolved, Random(0), observers)
+
+
+@asynccontextmanager
+async def opened(strategy: S, *observers: Observer) -> AsyncGenerator[S]:
+    """Open a strategy over doubles for a while."""
+    await strategy.open(opening(*observers))
+    try:
+        yield strategy
+    finally:
+        await strategy.aclose()
+
+
+def now() -> float:
+    """Loop time."""
+    return asyncio.get_running_loop().time()
+
+
+def outcomes(receipt: Receipt) -> list[tuple[str, str]]:
+    """Name and outcome of each child, in the receipt's order."""
+    return [(child.sink, child.outcome.value) for child in receipt.children]
+
+
+def of(kind: type[T], records: Sequence[Record]) -> list[T]:
+    """The records of one kind."""
+    return [record for record in records if isinstance(record, kind)]
+
+
+def _unresolved(address: Address) -> Sink:
+    raise AssertionError(f"no test here resolves {address}")
+
+
+SETTLES: Final = {
+    "YES": (Outcome.CONFIRMED, None),
+    "NOTED": (Outcome.SENT, None),
+    "STOP": (Outcome.REJECTED, Verdict.STOP),
+    "DONE": (Outcome.REJECTED, Verdict.CONFIRM),
+    "REFUSED": (Outcome.SKIPPED, Verdict.STOP),
+}
+"""The answers after which a sequence tries nobody else, and what it reports then."""
+UNSETTLED: Final = (
+    ("SILENT", (Outcome.UNCONFIRMED, None)),
+    ("LEFT", (Outcome.UNCONFIRMED, None)),
+    ("NO", (Outcome.REJECTED, Verdict.NEXT)),
+    ("BUSY", (Outcome.REJECTED, Verdict.BUSY)),
+    ("DOWN", (Outcome.UNREACHABLE, None)),
+    ("UNSENT", (Outcome.ABANDONED, None)),
+    ("FULL", (Outcome.SKIPPED, None)),
+)
+"""What a sequence reports if nobody settled the event: the first row that occurs (NO and BUSY: whichever came first)."""
+REFUSALS: Final = ("NO", "BUSY")
+
+
+def expected_of_sequence(names: Sequence[str]) -> tuple[Outcome, Verdict | None]:
+    """Look a sequence up in the tables above."""
+    for name in names:
+        if name in SETTLES:
+            return SETTLES[name]
+    rows = dict(UNSETTLED)
+    for name in rows:
+        if name in names:
+            return rows[next(other for other in names if other in REFUSALS)] if name in REFUSALS else rows[name]
+    return Outcome.SKIPPED, None

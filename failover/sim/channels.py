@@ -147,8 +147,8 @@ class Channel:
             if self._unsent:
                 self._unsent.extend(unsent)
                 return
-        self._since = None
-        self._retry_after = FIRST_RETRY
+            self._since = None
+            self._retry_after = FIRST_RETRY
 
     def lose(self, kind: Kind, data: bytes) -> None:
         """A segment came to a machine without power: send it again, with what was behind it."""

@@ -148,17 +148,41 @@ class Host:
 
         Returns:
             What the coroutine returned.
+
+        Raises:
+            SimulationError: the host crashed meanwhile.
         """
-        return await self.spawn(coro)
+        process = self.process
+        task = self.spawn(coro)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            waiter = asyncio.current_task()
+            if process.dead and task.done() and waiter is not None and not waiter.cancelling():
+                raise SimulationError(f"{self.name} crashed while {task.get_name()} ran on it") from None
+            raise
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Call a plain function as code of this host: what it opens and starts belongs to the host."""
         return self.process.context.copy().run(function, *args)
 
     def boot(self, start: Start) -> None:
-        """Set the function that runs when the host starts, and run it now; `restart` runs it again."""
+        """Set the function that runs when the host starts, and run it now; `restart` runs it again.
+
+        Args:
+            start: Makes the coroutine; if that raises, the simulation fails with the same exception.
+        """
         self.start = start
-        self.spawn(start(), name=f"{self.name}")
+        self._boot(start)
+
+    def _boot(self, start: Start) -> None:
+        def ended(task: asyncio.Task[object]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                error.add_note(f"in the start function of the simulated host {self.name}")
+                self.network.loop.fail(error)
+
+        self.spawn(start(), name=self.name).add_done_callback(ended)
 
     def crash(self, sockets: Literal["reset", "silent"] = "reset") -> None:
         """End the process at once: its tasks are cancelled, its timers never fire, its protocols hear nothing more.
@@ -181,7 +205,7 @@ class Host:
             listener.close()
         for transport in tuple(process.datagrams.values()):
             transport.vanish()
-        self.network.end(process)
+        self.network.loop.end(process)
 
     def restart(self) -> None:
         """Start a new process; the function given to `boot` runs again. Crashes first if the host is up."""
@@ -190,7 +214,7 @@ class Host:
         self.process = Process(self, self.process.number + 1)
         self.network.tell("restart", "", self.name)
         if self.start is not None:
-            self.spawn(self.start(), name=f"{self.name}")
+            self._boot(self.start)
 
     def free_port(self) -> int:
         """The next ephemeral port that nobody on this host has.

@@ -28,7 +28,7 @@ from failover.sim.refusals import Refusals
 if TYPE_CHECKING:
     from failover.sim.network import Network
 
-__all__ = ["Item", "SimulatedLoop", "SimulatedTask", "describe"]
+__all__ = ["Item", "SimulatedLoop", "SimulatedTask", "describe", "process_of"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -131,7 +131,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
         self._tasks_made = 0
         self._cancelled_timers = 0
         self._owner = threading.get_ident()
-        self._foreign: SimulationError | None = None
+        self._failure: BaseException | None = None
         self.collects = False
         self._next_collection = COLLECT_EVERY
 
@@ -191,12 +191,17 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
     ) -> asyncio.Handle:
         """As `call_soon` from the simulating thread; from any other it is an error here and ends the simulation."""
         if threading.get_ident() != self._owner:
-            self._foreign = SimulationError(
+            error = SimulationError(
                 f"call_soon_threadsafe({callback!r}) from the thread {threading.current_thread().name!r}: when a real "
                 "thread gets there is not the same in two runs; let a task of the simulation do what the thread does"
             )
-            raise self._foreign
+            self.fail(error)
+            raise error
         return self.call_soon(callback, *args, context=context)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with an exception, after the turn that runs; the first one counts."""
+        self._failure = self._failure or error
 
     def defer(self, when: float, item: Item) -> None:
         """Run an item of the network at a time, without a handle around it."""
@@ -223,6 +228,11 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
             return super().create_task(coro, name=title, context=context, **options)
         process = PROCESS.get() if context is None else context.get(PROCESS)
         return SimulatedTask(coro, number=number, process=process, loop=self, name=title, context=context, **options)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """As asyncio's, but for what 3.11's stream server reports of every connection that is open at the end."""
+        if not isinstance(context.get("exception"), asyncio.CancelledError):
+            super().default_exception_handler(context)
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -260,8 +270,8 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
                     f"the simulation took {self.steps} steps in {now:.9f} s of virtual time, "
                     f"max_steps={self._max_steps}: give it more, or end it sooner; running tasks:{self._waiting()}"
                 )
-            if self._foreign is not None:
-                raise self._foreign
+            if self._failure is not None:
+                raise self._failure
             if self.collects and self.steps >= self._next_collection:
                 self._next_collection = self.steps + COLLECT_EVERY
                 gc.collect(1)
@@ -296,16 +306,28 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
     def _waiting(self) -> str:
         return "".join(f"\n  {line}" for line in map(describe, self.tasks())) or " none"
 
-    def forget(self, process: Process) -> None:
-        """Cancel every timer that code of a dead process has set."""
+    def end(self, process: Process) -> None:
+        """Cancel every task of a process that died, and every timer that its code has set."""
+        for task in self.tasks():
+            if process_of(task) is process:
+                task.cancel(f"{process.host.name} crashed")
         for _, _, item in self.heap.copy():
             if isinstance(item, Timer) and item._context.get(PROCESS) is process:
                 item.cancel()
 
 
+def process_of(task: asyncio.Task[Any]) -> Process | None:
+    """The process that a task belongs to; the tasks of a user's own factory tell it from 3.12 on."""
+    if isinstance(task, SimulatedTask):
+        return task.process
+    get_context: Callable[[], contextvars.Context] | None = getattr(task, "get_context", None)
+    context = get_context() if get_context is not None else None
+    return None if context is None else context.get(PROCESS)
+
+
 def describe(task: asyncio.Task[Any]) -> str:
     """A task in one line: its name, host, and the line where it waits."""
-    process = task.process if isinstance(task, SimulatedTask) else None
+    process = process_of(task)
     host = f" on {process.host.name}" if process else ""
     where = next((f", {frame.f_code.co_filename}:{frame.f_lineno}" for frame in reversed(task.get_stack())), "")
     return f"{task.get_name()}{host}: {frames(task)}{where}"

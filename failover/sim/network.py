@@ -135,10 +135,3 @@ class Network(Faults):
             record = Record(self.loop.now, what, fate, source, destination, data)
             for observer in self.observers:
                 observer(record)
-
-    def end(self, process: Process) -> None:
-        """Cancel the tasks and timers of a process that died."""
-        self.loop.forget(process)
-        for task in self.loop.tasks():
-            if getattr(task, "process", None) is process:
-                task.cancel(f"{process.host.name} crashed")

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from failover.errors import ConfigError
 from failover.sim.errors import DeadlockError, SimulationError
 from failover.sim.links import Latency
-from failover.sim.loop import SimulatedLoop, describe
+from failover.sim.loop import SimulatedLoop, describe, process_of
 from failover.sim.network import Network
 from failover.sim.world import World
 
@@ -132,7 +132,7 @@ class Simulation:
 
     def _left(self, name: str) -> tuple[str, ...]:
         process = self.network.hosts[name].process
-        tasks = [describe(task) for task in self.loop.tasks() if getattr(task, "process", None) is process]
+        tasks = [describe(task) for task in self.loop.tasks() if process_of(task) is process]
         ports = [f"{listener!r}" for listener in process.listeners.values()]
         open_ = [endpoint.transport for endpoint in process.endpoints if endpoint.transport is not None]
         streams = [f"{transport!r}" for transport in open_ if not transport.is_closing()]
@@ -173,7 +173,7 @@ class Simulation:
 
 def dead(task: asyncio.Task[Any]) -> bool:
     """Whether a task belongs to a process that has crashed."""
-    process = getattr(task, "process", None)
+    process = process_of(task)
     return process is not None and process.dead
 
 

@@ -3,7 +3,8 @@
 Inside `Simulation.run`, in its thread alone, these are the simulation's: `time.time`, `monotonic`, `perf_counter` and
 their `_ns` forms; `localtime`, `gmtime`, `ctime`, `asctime`, `strftime` without a time given; `os.urandom` and all that
 is built on it (`secrets`, `uuid.uuid4`, `random.SystemRandom`); the functions of `random`, however they were imported;
-`random.Random()` without a seed. `time.sleep` is an error: it would stop every host. All of it is undone at the end.
+`random.Random()` without a seed. `time.sleep` is an error, it would stop every host, and so is the connecting and
+binding of a `socket.socket`, and `socket.getaddrinfo`. All of it is undone at the end.
 
 What can't be covered, so that a program that depends on it does not repeat itself:
 
@@ -13,7 +14,7 @@ What can't be covered, so that a program that depends on it does not repeat itse
 * randomness drawn in C: OpenSSL's, so bytes on the wire of TLS differ, and with ECDSA certificates their number by a
   few; generators that seed themselves, as NumPy's; `hash()` of strings (set PYTHONHASHSEED) and the order of sets;
 * `id()`, default `hash()` and `repr()` of objects, and the order of sets of them, except tasks and transports;
-* files, environment variables, other processes, blocking calls on real sockets, C extensions with threads;
+* files, environment variables, other processes, sockets that were open before, C extensions with threads;
 * other threads that draw from `random`'s functions meanwhile: they share one generator with the simulation.
 """
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from failover.sim.loop import SimulatedLoop
 
 __all__ = ["World"]
+
+INHERITED: Final = object()
 
 _one_at_a_time: Final = threading.Lock()
 
@@ -83,7 +87,10 @@ class World:
             gc.enable()
         while self._saved:
             owner, name, original = self._saved.pop()
-            setattr(owner, name, original)
+            if original is INHERITED:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
         random.setstate(self._random_state)
         _one_at_a_time.release()
 
@@ -109,6 +116,9 @@ class World:
         self._put(time, "asctime", now_unless_given(time.asctime, 0, broken_down))
         self._put(time, "strftime", now_unless_given(time.strftime, 1, broken_down))
         self._put(time, "sleep", no_sleep)
+        for name in ("connect", "connect_ex", "bind"):
+            self._put(socket.socket, name, no_socket)
+        self._put(socket, "getaddrinfo", no_socket)
         octets = derive(self._seed, "urandom").randbytes
         self._put(os, "urandom", octets)
         self._put(random, "_urandom", octets)
@@ -131,7 +141,7 @@ class World:
             return original(*arguments, **options)
 
         here.__name__ = name
-        self._saved.append((owner, name, original))
+        self._saved.append((owner, name, original if name in vars(owner) else INHERITED))
         setattr(owner, name, here)
 
 
@@ -143,6 +153,19 @@ def now_unless_given(function: Callable[..., Any], position: int, now: Callable[
         return function(*arguments[:position], now() if given is None else given)
 
     return call
+
+
+def no_socket(*arguments: object, **_: object) -> None:
+    """What connecting or binding a real socket does inside a simulation.
+
+    Raises:
+        SimulationError: always.
+    """
+    shown = ", ".join(str(argument) for argument in arguments if not isinstance(argument, socket.socket))
+    raise SimulationError(
+        f"a real socket ({shown}) inside a simulation: use the running loop's create_connection, create_server, "
+        "create_datagram_endpoint or getaddrinfo, which go over the simulated network"
+    )
 
 
 def no_sleep(seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The simulator is true: datagrams, TLS, servers and the loop's own order, on the kernel's network and on it."""
 
+# pyright: reportUnknownMemberType=false  trustme speaks of types of OpenSSL's, which are not installed
 # ruff: noqa: D102  the methods of protocols are asyncio's
 from __future__ import annotations
 
@@ -246,6 +247,7 @@ def test_errors_of_opening(same: Same) -> None:
     async def program() -> Any:
         loop: Any = asyncio.get_running_loop()  # what is wrong here is wrong to a type checker too
         outcomes: list[Any] = []
+        attempt: Any
         for attempt in (
             lambda: loop.create_connection(asyncio.Protocol),
             lambda: loop.create_connection(asyncio.Protocol, HOST, 1, server_hostname="x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from failover.blocking import BlockingGroup
 from failover.errors import (
     AddressError,
     ClosedError,
@@ -20,6 +21,7 @@ from failover.net.peers import Peers
 from failover.outcome import Outcome, Verdict
 from failover.receipt import Attempt, ErrorReply, Receipt
 from failover.schemes import Defaults, Scheme
+from failover.shared import shared
 from failover.sink import Opening, Sink, Status, deliver_many, start
 from failover.sinks.jsonrpc import jsonrpc
 from failover.subscription import Subscription
@@ -27,6 +29,7 @@ from failover.subscription import Subscription
 __all__ = [
     "AddressError",
     "Attempt",
+    "BlockingGroup",
     "ClosedError",
     "ConfigError",
     "ConnectionOptions",
@@ -51,5 +54,6 @@ __all__ = [
     "WrongLoopError",
     "deliver_many",
     "jsonrpc",
+    "shared",
     "start",
 ]

@@ -10,6 +10,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
+from failover.blocking import BlockingGroup
 from failover.build import build
 from failover.errors import ClosedError, ConfigError, UsageError, WrongLoopError
 from failover.event import Event
@@ -229,6 +230,19 @@ class Group:
             for receipt in receipts:
                 notify(self._told, DeliveryEnded(self.name, receipt))
         return receipts
+
+    def blocking(self, *, within: float = 0.5, thread: bool = True) -> BlockingGroup:
+        """The face of this group for code that doesn't await; it opens the group with `with`, or on first use.
+
+        Args:
+            within: Seconds after which no call waits any more, unless it says otherwise itself.
+            thread: Whether the thread that all facades of a process share runs the loop, else the caller's own thread
+                during its calls.
+
+        Raises:
+            ConfigError: `within` is no positive number of seconds.
+        """
+        return BlockingGroup(self, within=within, thread=thread)
 
     def status(self) -> Status:
         """How the tree stands now."""

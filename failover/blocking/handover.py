@@ -1,0 +1,196 @@
+"""From many threads to one loop: a queue with one wake-up, drained by tasks that are kept for the next event."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from failover.blocking.calls import CLOSED, GRACE, Call, Waited
+from failover.blocking.ending import settle
+from failover.blocking.process import this_process
+from failover.errors import UsageError
+from failover.sink import Status
+
+if TYPE_CHECKING:
+    from failover.group import Group
+
+__all__ = ["OUTSTANDING", "HandOver"]
+
+OUTSTANDING: Final = 16 * 1024
+"""How many calls of one facade may be under way; one more is skipped at once, and says so."""
+
+_KEPT: Final = 1024  # tasks that wait for more to do
+_FULL: Final = f"{OUTSTANDING} calls of this facade are under way already"
+
+_T = TypeVar("_T")
+
+
+class HandOver:
+    """Delivers on the process's loop thread what any thread hands over.
+
+    What waits in the queue is not delivered as one batch: each event has its own deadline, and its receipt as soon as
+    there is one. What makes that cheap is that a task, once made, goes on from event to event.
+
+    Args:
+        group: What to open on the loop, and to deliver to.
+
+    Raises:
+        FailoverError: the group can't be opened.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._queue: deque[Call] = deque()
+        self._awake = False  # whether the loop is going to drain the queue anyway
+        self._closing = False
+        self._closed = False
+        self._skew = 0.0  # the loop's clock minus the threads', seconds
+        self._idle: list[asyncio.Future[Call]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = this_process().join(self)
+        self._loop = self._thread.loop
+        try:
+            self._run(self._open())
+        except BaseException:
+            this_process().leave(self)
+            raise
+
+    def submit(self, call: Call) -> None:
+        """Hand over a call; never waits."""
+        self._queue.append(call)
+        if self._closed:
+            self._refuse()
+        elif not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # closed in between
+                self._refuse()
+
+    def wait(self, call: Waited[_T], within: float) -> _T:
+        """Hand over a call and wait for its result.
+
+        Raises:
+            UsageError: this is the loop's own thread, which would wait for itself.
+        """
+        self._refuse_on_loop()
+        self.submit(call)
+        return call.wait(self._group.name, within)
+
+    def status(self, within: float) -> Status:
+        """How the group stands now.
+
+        Raises:
+            TimeoutError: the loop gave no answer in time: something keeps it busy.
+        """
+        if self._thread.is_current:
+            return self._group.status()
+        return self._run(self._status(), within + GRACE)
+
+    def close(self) -> None:
+        """Close the group; every call gets its receipt.
+
+        Raises:
+            UsageError: this is the loop's own thread, which would wait for itself.
+        """
+        self._refuse_on_loop()
+        try:
+            self._run(self._end())
+        finally:
+            self._closed = True
+            self._refuse()
+            this_process().leave(self)
+
+    def _run(self, work: Coroutine[Any, Any, _T], seconds: float | None = None) -> _T:
+        """Run something on the loop that isn't done often."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            if future.done():
+                raise
+            future.cancel()
+            raise TimeoutError(f"group {self._group.name!r}: something keeps its loop busy; no answer") from None
+
+    def _refuse_on_loop(self) -> None:
+        if self._thread.is_current:
+            raise UsageError(
+                f"group {self._group.name!r}: this thread runs its loop and can't wait for it; only submit() works here"
+            )
+
+    async def _open(self) -> None:
+        await self._group.open()
+
+    async def _status(self) -> Status:
+        return self._group.status()
+
+    def _drain(self) -> None:
+        """Give every call that waits to a task."""
+        self._awake = False  # before the first is taken: whoever comes later wakes the loop again
+        self._skew = self._loop.time() - time.monotonic()
+        queue = self._queue
+        for _ in range(len(queue)):
+            if not queue:
+                break
+            call = queue.popleft()
+            if self._closing:
+                call.skip(self._group.name, CLOSED)
+            elif self._idle:
+                self._idle.pop().set_result(call)
+            elif len(self._tasks) >= OUTSTANDING:
+                call.skip(self._group.name, _FULL)
+            else:
+                task = self._loop.create_task(self._work(call))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, call: Call) -> None:
+        """Deliver one event after the other."""
+        group = self._group
+        queue = self._queue
+        idle = self._idle
+        while True:
+            try:
+                result = await call.begin(group, call.ends + self._skew)
+            except asyncio.CancelledError:
+                call.abandon(group.name, CLOSED)
+                raise
+            except Exception as error:  # noqa: BLE001  # it is the caller's
+                call.fail(error)
+            else:
+                call.take(result)
+            if self._closing or len(idle) >= _KEPT:
+                return
+            if queue:
+                call = queue.popleft()
+            else:
+                waiter: asyncio.Future[Call] = self._loop.create_future()
+                idle.append(waiter)
+                call = await waiter
+
+    async def _end(self) -> None:
+        """Close the group on its loop: what was handed over before is still delivered, as its `drain` allows."""
+        self._drain()
+        self._closing = True
+        try:
+            for waiter in self._idle:
+                waiter.cancel()
+            await self._group.aclose()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=GRACE)
+        finally:
+            for task in self._tasks:  # a sink that doesn't give up what it was given
+                task.cancel()
+            await settle()
+
+    def _refuse(self) -> None:
+        """End what is in the queue: nobody will drain it any more."""
+        while True:
+            try:
+                call = self._queue.popleft()
+            except IndexError:
+                return
+            call.skip(self._group.name, CLOSED)

@@ -10,7 +10,7 @@ from functools import partial
 from failover.event import Event
 from failover.outcome import Outcome, fan_out_outcome
 from failover.receipt import Attempt, Receipt
-from failover.records import LateConfirmation
+from failover.records import LateConfirmation, Silence, notify
 from failover.sequential import partial_receipt
 from failover.sink import Status, deliver_many, start
 from failover.strategy import Child, Declared, Strategy
@@ -54,8 +54,10 @@ class FanOut(Strategy):
                     await future
             else:
                 await self._until_decided(futures)
-        except asyncio.CancelledError as cancelled:
-            cancelled.receipt = await self._cancelled(event, began, futures, cancelled)  # type: ignore[attr-defined]
+        except BaseException as ending:  # cancelled, or misuse of a child: the others must not outlive this
+            receipt = await self._end(event, began, futures, ending)
+            if isinstance(ending, asyncio.CancelledError):
+                ending.receipt = receipt  # type: ignore[attr-defined]
             raise
         receipts = tuple(
             future.result() if future.done() else self._leave(event, child, began, future)
@@ -68,9 +70,9 @@ class FanOut(Strategy):
         events: Sequence[Event],
         *,
         deadline: float | None = None,
-        until: Callable[[Receipt], bool] | None = None,  # noqa: ARG002  # every child gets its attempt
+        until: Callable[[Receipt], bool] | None = None,
     ) -> list[Receipt]:
-        """Deliver a batch to every child side by side; waits for all of them."""
+        """Deliver a batch to every child side by side, whatever `until` says; waits for all of them."""
         began = self._now()
         async with asyncio.TaskGroup() as tasks:
             running = [
@@ -97,6 +99,14 @@ class FanOut(Strategy):
         """How it stands; it is up if as many children are as must take an event."""
         return self._status(need=self.need)
 
+    def silent(self, child: Child, news: Silence) -> None:
+        """If fewer children than must take an event were heard since this attempt began, the whole is silent."""
+        child.out_since = news.at
+        began = news.at if news.attempt is None else news.attempt.began
+        heard = sum(not other.out_since or other.out_since < began for other in self.children)
+        if heard < self.need:
+            self._tell(Silence(self.name, news.attempt, news.at))
+
     async def _until_decided(self, futures: list[asyncio.Future[Receipt]]) -> None:
         """Wait until the receipts that are there decide, or all are there."""
         waiting = set(futures)
@@ -122,23 +132,31 @@ class FanOut(Strategy):
 
     def _straggled(self, child: Child, attempt: Attempt, future: asyncio.Future[Receipt]) -> None:
         self._stragglers.discard(future)
-        if not future.cancelled():
+        if not future.cancelled() and future.exception() is None:
             receipt = future.result()
             if receipt.outcome in (Outcome.CONFIRMED, Outcome.REJECTED):
-                self._hear(child, LateConfirmation(child.name, attempt, receipt.confirmed, receipt.ended))
+                news = LateConfirmation(child.name, attempt, receipt.confirmed, receipt.ended)
+                if self.observers:
+                    notify(self.observers, news)
+                self._hear(child, news)
 
-    async def _cancelled(
-        self, event: Event, began: float, futures: list[asyncio.Future[Receipt]], cancelled: asyncio.CancelledError
+    async def _end(
+        self, event: Event, began: float, futures: list[asyncio.Future[Receipt]], ending: BaseException
     ) -> Receipt:
         """End all children and gather what they leave."""
         tasks = [future for future in futures if isinstance(future, asyncio.Task)]
         for task in tasks:
             task.cancel()
+        left = [
+            None if future in tasks else partial_receipt(child.sink, future, ending)
+            for child, future in zip(self.children, futures, strict=True)
+        ]
         if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        receipts: list[Receipt] = []
-        for child, future in zip(self.children, futures, strict=True):
-            left = partial_receipt(child.sink, future, cancelled) if future.cancelled() or not future.done() else future.result()
-            if left is not None:
-                receipts.append(left)
-        return self._receipt(event, began, tuple(receipts))
+            await asyncio.wait(tasks)
+        for position, future in enumerate(futures):
+            if future in tasks:
+                try:
+                    left[position] = future.result()
+                except BaseException as ended:  # noqa: BLE001  # each ends in its own way, with or without a receipt
+                    left[position] = getattr(ended, "receipt", None)
+        return self._receipt(event, began, tuple(receipt for receipt in left if receipt is not None))

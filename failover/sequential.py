@@ -286,12 +286,12 @@ class Sequential(Strategy):
         cancelled.receipt = self._receipt(event, tried)  # type: ignore[attr-defined]
 
 
-def partial_receipt(sink: Sink, begun: Awaitable[Receipt], cancelled: asyncio.CancelledError) -> Receipt | None:
-    """What a cancelled child leaves: of a socket the abandoned attempt, of a strategy what travels with the cancellation."""
+def partial_receipt(sink: Sink, begun: Awaitable[Receipt], ending: BaseException) -> Receipt | None:
+    """What a cancelled child leaves: of a socket the abandoned attempt, else what travels with the cancellation."""
     abandon: Callable[..., Receipt] | None = getattr(sink, "abandon", None)
     if abandon is not None:
         return abandon(begun, "cancelled")
-    return getattr(cancelled, "receipt", None)
+    return getattr(ending, "receipt", None)
 
 
 def _at_fault(receipt: Receipt) -> bool:

@@ -27,6 +27,6 @@ class Failover(Sequential):
     Source: OpenSIPS event_virtual, FAILOVER.
     """
 
-    def order(self, event: Event) -> Iterable[Child]:  # noqa: ARG002  # the same for every event
+    def order(self, event: Event) -> Iterable[Child]:
         """The declared order."""
         return self.children

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from failover.errors import ConfigError
-from failover.event import Event
 from failover.fan_out import FanOut
 from failover.receipt import Receipt
 from failover.strategy import Declared
@@ -31,7 +30,9 @@ class Parallel(FanOut):
     Source: OpenSIPS event_virtual, PARALLEL.
     """
 
-    def __init__(self, *children: Declared, require: Literal["all", "any"] | int = "all", name: str | None = None) -> None:
+    def __init__(
+        self, *children: Declared, require: Literal["all", "any"] | int = "all", name: str | None = None
+    ) -> None:
         super().__init__(*children, name=name)
         count = len(self.declared)
         named = {"all": count, "any": 1}

@@ -47,13 +47,17 @@ class RoundRobin(Sequential):
         self.move_on = move_on
         self._turn = -1
 
-    def order(self, event: Event) -> Iterable[Child]:  # noqa: ARG002  # turns, whatever the event is
+    def order(self, event: Event) -> Iterable[Child]:
         """All children, beginning at the next in turn; only that one if `move_on` is off."""
         children = self.children
         turn = self._turn = (self._turn + 1) % len(children)
         if not self.move_on:
             return children[turn : turn + 1]
         return rotated(children, turn)
+
+    def _share(self, deadline: float, left: int) -> float | None:
+        """One that doesn't move on has all the time for the only child it tries."""
+        return super()._share(deadline, left if self.move_on else 1)
 
 
 def rotated(children: tuple[Child, ...], first: int) -> Iterator[Child]:

@@ -256,7 +256,7 @@ UNSETTLED: Final = (
     ("UNSENT", (Outcome.ABANDONED, None)),
     ("FULL", (Outcome.SKIPPED, None)),
 )
-"""What a sequence reports if nobody settled the event: the first row that occurs (NO and BUSY: whichever came first)."""
+"""What a sequence reports if nobody settled the event: the first row that occurs (of NO and BUSY, the earlier one)."""
 REFUSALS: Final = ("NO", "BUSY")
 
 
@@ -266,7 +266,7 @@ def expected_of_sequence(names: Sequence[str]) -> tuple[Outcome, Verdict | None]
         if name in SETTLES:
             return SETTLES[name]
     rows = dict(UNSETTLED)
-    for name in rows:
+    for name, row in UNSETTLED:
         if name in names:
-            return rows[next(other for other in names if other in REFUSALS)] if name in REFUSALS else rows[name]
+            return rows[next(other for other in names if other in REFUSALS)] if name in REFUSALS else row
     return Outcome.SKIPPED, None

@@ -272,7 +272,8 @@ def test_a_late_reply_ends_quarantine(answer: Answer) -> None:
             assert heard == [LateConfirmation("Failover", receipt.attempts[0], answer is YES, 5.0)]
 
     run(main())
-    assert [record.reason for record in of(Reinstated, records)] == ["late confirmation" if answer is YES else "late reply"]
+    reason = "late confirmation" if answer is YES else "late reply"
+    assert [record.reason for record in of(Reinstated, records)] == [reason]
 
 
 def test_silence_quarantines_although_nobody_waited() -> None:

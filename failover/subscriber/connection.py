@@ -28,6 +28,7 @@ from failover.subscriber.wire import (
     confirmation,
     decode_params,
     fault,
+    peer_name,
     refusal,
     request_id,
 )
@@ -112,7 +113,7 @@ class Connection(asyncio.Protocol):
             return
         self._counters.accepted += 1
         self._service.connections.add(self)
-        self._peer = _peer_name(self._transport.get_extra_info("peername"))
+        self._peer = peer_name(self._transport.get_extra_info("peername"))
         self._transport.set_write_buffer_limits(high=self._settings.max_unread)
         connected = self._transport.get_extra_info("socket")
         if connected is not None:  # a peer that vanished must not hold its place for ever
@@ -196,7 +197,7 @@ class Connection(asyncio.Protocol):
         elif isinstance(value, _Member):
             try:
                 call = msgspec.json.decode(value.raw, type=Call)
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 self._invalid(NO_ID, value.batch, str(error))
             else:
                 self._begin(call, value.batch)
@@ -229,7 +230,7 @@ class Connection(asyncio.Protocol):
             self._counters.requests += 1
         try:
             params = decode_params(call, replace=self._settings.replace_bad_utf8)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             self._refuse(raw_id, batch, RpcError(INVALID_PARAMS, "Invalid params", str(error)))
             return
         request = Request(call.method, params, raw_id, self._peer)
@@ -267,6 +268,8 @@ class Connection(asyncio.Protocol):
             error: BaseException | None = asyncio.CancelledError()
             if running.expired:
                 error = RpcError(TIMED_OUT, "Timed out", f"the function took more than {self._settings.timeout} s")
+            elif self._service.draining:
+                error = RpcError(CLOSING, "Closing")
         else:
             error = task.exception()
         if error is not None:
@@ -389,11 +392,3 @@ class Connection(asyncio.Protocol):
         # Closing at once, with bytes unread, would reset the connection and take the reply with it.
         self._transport.write_eof()
         self._linger = self._loop.call_later(_LINGER, self._transport.abort)
-
-
-def _peer_name(name: tuple[object, ...] | str | None) -> str:
-    """Print who is there as `host:port`."""
-    if not isinstance(name, tuple):
-        return str(name)
-    host, port = str(name[0]), name[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -66,8 +66,8 @@ class SubscriberStatus:
         turned_away: Connections closed at once because of the bound on connections.
         requests: Requests that were valid, with an id.
         notifications: Valid ones without an id.
-        confirmed: Requests answered with a result.
-        errors: Requests answered with an error.
+        confirmed: Requests whose function returned, also when the peer was gone before it could be told.
+        errors: Requests refused with an error, by their function or before it.
         failed: Requests and notifications whose function raised something other than an `RpcError`.
         malformed: Values that are no request, and streams that could not be read any further.
         dropped: Received but never begun, because the peer was gone or the subscriber closed.

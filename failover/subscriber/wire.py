@@ -20,6 +20,7 @@ __all__ = [
     "confirmation",
     "decode_params",
     "fault",
+    "peer_name",
     "refusal",
     "request_id",
 ]
@@ -121,3 +122,11 @@ def refusal(raw_id: bytes, code: int, text: str, data: object = None) -> bytes:
     if data is not None:
         error["data"] = data
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (raw_id, _encode(error))
+
+
+def peer_name(name: tuple[object, ...] | str | None) -> str:
+    """Print who is there as `host:port`, from what a transport tells."""
+    if not isinstance(name, tuple):
+        return str(name)
+    host, port = str(name[0]), name[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

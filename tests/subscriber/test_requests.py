@@ -356,6 +356,21 @@ def test_what_is_no_request_is_refused_and_harms_no_other(frame: bytes, expected
     asyncio.run(main())
 
 
+def test_depth_beyond_what_python_takes_is_refused() -> None:
+    """A bound on depth set too high ends in an error reply, not in a lost connection."""
+    deep = b"[" * 50_000 + b"]" * 50_000
+
+    async def main() -> None:
+        async with echoing(max_depth=10**6) as subscriber, peer(subscriber) as client:
+            inner = b'{"id":2,"jsonrpc":"2.0","method":"E","params":' + deep + b"}"
+            client.send(call(1), b"[" + inner + b"]", call(3))
+            replies = await client.replies(2)
+            assert replies[0] == result(1, "ok")
+            assert replies[1]["error"]["code"] == -32700
+
+    asyncio.run(main())
+
+
 def test_bytes_from_sip_that_are_not_utf8_can_be_let_through() -> None:
     """OpenSIPS passes on what SIP brought; the application may have it with U+FFFD in place of what can't be read."""
 

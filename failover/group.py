@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import get_running_loop
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
@@ -71,6 +71,10 @@ class Group:
         self._sink: Sink | None = None
         self._deliver: Any = None
         self._closing = False
+        # Together these two tell cheaply that we are called on the right loop: asking for the running loop is a system
+        # call on Python 3.11. 0 stands for no thread: the exact check then says what is wrong.
+        self._thread = 0
+        self._is_running: Callable[[], bool] = bool
         self._in_flight = 0
         self._idle: asyncio.Future[None] | None = None
         forget = getattr(self.declared, "forget", None)
@@ -122,6 +126,8 @@ class Group:
         self._deliver = sink.deliver
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self._is_running = self._loop.is_running
+        self._thread = get_ident()
 
     async def aclose(self, *, drain: float | None = None) -> None:
         """Close the group: no new events, wait for what is in flight, abandon the rest, give the connections back.
@@ -134,6 +140,7 @@ class Group:
         if self._loop is None or self._sink is None or self._closing:
             return
         self._closing = True
+        self._thread = 0
         wait = self.drain if drain is None else check_seconds("drain", drain, zero=True)
         try:
             if self._in_flight and wait:
@@ -173,7 +180,7 @@ class Group:
             ConfigError: `within` is no positive number of seconds.
             TypeError: not an `Event`.
         """
-        if get_running_loop() is not self._loop or within is not None or self._closing or type(event) is not Event:
+        if get_ident() != self._thread or within is not None or type(event) is not Event or not self._is_running():
             deadline = self._check(event, deadline, within)
         self._in_flight += 1
         try:

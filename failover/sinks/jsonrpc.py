@@ -70,6 +70,7 @@ class JsonRpcSink:
             raise ConfigError("server_name is for TLS; give ssl= as well")
         self.at_limit = at_limit
         self._impatient = at_limit != "wait"
+        self._plain = confirm and not self._impatient  # nothing to decide per event
         self.dialect = Dialect(method=address.method, event_param=event_param, null_id=null_id)
         self.judge: Callable[[ErrorReply], Verdict] = judge_by(verdicts)
         self.options = options
@@ -124,7 +125,24 @@ class JsonRpcSink:
         """Begin a delivery and return the bare future of its receipt; see `failover.sink.start`."""
         loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Any] = asyncio.Future(loop=loop)  # what create_future does, at half its cost
-        self._begin(event, waiter, deadline)
+        connection = self._connection
+        if deadline is not None or not self._plain or connection is None or connection.closed:
+            self._begin(event, waiter, deadline)
+            return waiter
+        now = loop.time()
+        exchange = Exchange(
+            event,
+            self.name,
+            _UNENDED,
+            now,
+            now,
+            owner=self,
+            waiter=waiter,
+            connection=connection,
+            tail=self.dialect.tail(event),
+        )
+        if not connection.submit(exchange, self._lane):
+            exchange.end(Outcome.SKIPPED, _FULL, now)
         return waiter
 
     async def deliver_many(
@@ -246,7 +264,7 @@ class JsonRpcSink:
     def _begin_many(self, events: Sequence[Event], batch: Batch) -> list[Exchange]:
         """Make exchanges for a part of a batch and submit them."""
         connection = self._connection
-        if self._lane is None or self._impatient or connection is None or connection.closed:
+        if not self._plain or connection is None or connection.closed:
             return [self._begin(event, batch, None) for event in events]
         now = asyncio.get_running_loop().time()
         name = self.name

@@ -87,7 +87,7 @@ class Sequential(Strategy):
                 return Receipt(event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,))
             tried = [*(tried or ()), receipt]
             self._judge(child, receipt)
-            if receipt.settled:
+            if receipt.settled or self._loop is None:  # closed meanwhile
                 break
         else:
             if held:
@@ -132,6 +132,10 @@ class Sequential(Strategy):
             if exhausted:
                 again = await self._finish(events, orders, tried, held, exhausted, receipts, deadline)
                 waiting = sorted([*waiting, *again])
+            if self._loop is None:  # closed meanwhile
+                for index in waiting:
+                    receipts[index] = self._receipt(events[index], tried.get(index, []), held.get(index, ()))
+                break
         return receipts
 
     def _next_legs(
@@ -209,6 +213,9 @@ class Sequential(Strategy):
         """Try quarantined children until one settles the event, longest-quarantined first, one event a child at once."""
         held.sort(key=lambda child: child.out_since)
         for position, child in enumerate(held):
+            if self._loop is None:  # closed meanwhile
+                tried.extend(self._passed_over(event, held[position:]))
+                return
             now = self._now()
             if not self.last_resort or child.trial:
                 why = "" if not self.last_resort else "; another event is its trial already"
@@ -254,7 +261,7 @@ class Sequential(Strategy):
 
     def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
         if held:
-            tried = [*self._passed_over(event, held, tried[0].began), *tried]
+            tried = [*self._passed_over(event, held, tried[0].began if tried else None), *tried]
         now = self._now()
         outcome, verdict = sequential_outcome(tried)
         began, ended = (tried[0].began, tried[-1].ended) if tried else (now, now)

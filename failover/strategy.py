@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
+
+from attrs import evolve
 
 from failover.address import Address
 from failover.errors import ClosedError, ConfigError, UsageError
@@ -72,12 +74,18 @@ class Strategy:
         self.watchers: list[Callable[[News], None]] = []
         self.observers: tuple[Callable[..., object], ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._now: Callable[[], float] = self._not_open
+        """Loop time; still known after closing, for deliveries that were under way."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {len(self.declared)}>"
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
-        """Deliver one event; what happened with each child stands in the receipt."""
+        """Deliver one event; what happened with each child stands in the receipt. SKIPPED after closing.
+
+        Raises:
+            ClosedError: it was never opened.
+        """
         raise NotImplementedError
 
     async def open(self, opening: Opening) -> None:
@@ -89,6 +97,7 @@ class Strategy:
         if self._loop is not None:
             raise UsageError(f"{self.name} is open already; declare a strategy of its own for each place in a tree")
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self.observers = opening.observers
         children: list[Child] = []
         try:
@@ -115,6 +124,7 @@ class Strategy:
     def forget(self) -> None:
         """Be as declared again without closing anything: after a fork, what was open belongs to the parent."""
         self._loop = None
+        self._now = self._not_open
         self.children = ()
         self.watchers = []
         for declared in self.declared:
@@ -130,11 +140,11 @@ class Strategy:
             ClosedError: it is not open.
         """
         if self._loop is None:
-            raise ClosedError(f"{self.name} is not open; open its group with 'async with'")
+            self._not_open()
         return self._loop
 
-    def _now(self) -> float:
-        return self.loop.time()
+    def _not_open(self) -> NoReturn:
+        raise ClosedError(f"{self.name} is not open; open its group with 'async with'")
 
     def status(self) -> Status:
         """How it stands; it is up if any child is."""
@@ -214,9 +224,7 @@ def _child_status(child: Child, now: float) -> Status:
     if child.out_until <= now:
         return status
     reason = f"quarantined for {child.out_until - now:.1f} s more: {child.reason}"
-    return Status(
-        status.name, False, reason, status.in_flight, status.outcomes, status.late, status.children
-    )
+    return evolve(status, up=False, reason=reason)
 
 
 async def _close(sinks: list[Sink]) -> None:

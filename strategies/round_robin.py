@@ -50,6 +50,8 @@ class RoundRobin(Sequential):
     def order(self, event: Event) -> Iterable[Child]:
         """All children, beginning at the next in turn; only that one if `move_on` is off."""
         children = self.children
+        if not children:  # not open
+            return children
         turn = self._turn = (self._turn + 1) % len(children)
         if not self.move_on:
             return children[turn : turn + 1]

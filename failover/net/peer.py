@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Callable
+from random import Random
 from typing import Final
 
 from attrs import frozen
@@ -16,8 +19,6 @@ from failover.net.sweep import Sweep
 from failover.pacing import PolicyState, delay
 from failover.protocol.pipeline import MAX_ID
 from failover.records import BadReply, ConnectionChanged, Observer, notify
-from random import Random
-import socket
 
 __all__ = ["Lease", "Peer", "PeerKey"]
 
@@ -61,9 +62,14 @@ class Lease:
         self.observers = observers
         self.lazy = lazy
 
-    def connection(self) -> Connection:
-        """The connection as it is, or a new one on its way; never blocks."""
-        return self.peer.connection()
+    def connection(self) -> Connection | None:
+        """The connection as it is, or a new one on its way; never blocks. None once the peer is closed."""
+        return None if self.peer.closed else self.peer.connection()
+
+    @property
+    def down(self) -> bool:
+        """Whether the connection is known to be down."""
+        return self.peer.down
 
     def release(self) -> None:
         """Give the claim back. Idempotent."""
@@ -108,6 +114,8 @@ class Peer:
         self._failures = 0
         self._failing_since = 0.0
         self._waited = 0.0
+        self._pause = 0.0  # before the newest reconnect
+        self._made = 0.0  # loop time at which the connection was made
         self.closed = False
 
     def lease(self, observers: tuple[Observer, ...], *, lazy: bool) -> Lease:
@@ -137,6 +145,11 @@ class Peer:
             connection = self._connect()
         return connection
 
+    @property
+    def down(self) -> bool:
+        """Whether the connection is known to be down."""
+        return self.closed or (self._connection is not None and self._connection.closed)
+
     def close(self) -> None:
         """Close the connection; what is in it gets its outcome. Idempotent."""
         if self.closed:
@@ -161,19 +174,19 @@ class Peer:
             return
         now = self._loop.time()
         self._tell(connected=False, reason=reason, now=now)
-        if all(lease.lazy for lease in self._leases):
+        if self.closed or all(lease.lazy for lease in self._leases):
             return
-        if connection.established:
+        if connection.established and now - self._made >= self._pause:  # else it comes and goes: wait longer
             self._failures = 0
         if not self._failures:
             self._failing_since = now
             self._waited = 0.0
         self._failures += 1
         state = PolicyState(self._failures, self._failing_since, now, self._waited)
-        pause = delay(self.options.reconnect, state) * (1.0 + self._rng.random() * _JITTER)
-        self._waited += pause
+        self._pause = delay(self.options.reconnect, state) * (1.0 + self._rng.random() * _JITTER)
+        self._waited += self._pause
         self._stop_timer()
-        self._timer = self._loop.call_later(pause, self.connection)
+        self._timer = self._loop.call_later(self._pause, self.connection)
 
     def odd(self, problem: str, excerpt: bytes) -> None:
         """Tell observers of something that the peer sent."""
@@ -199,14 +212,14 @@ class Peer:
         except TimeoutError:
             connection.break_off(f"connect: no answer within {self.options.connect_timeout:g} s")
         except Exception as error:  # resolving, connecting and TLS fail in many ways; whatever it is, nothing left
-            connection.break_off(f"connect: {error.strerror if isinstance(error, OSError) and error.strerror else error}")
+            connection.break_off(f"connect: {_reason(error)}")
         except asyncio.CancelledError:
             connection.break_off("closed while connecting")
             raise
         else:
             self._keep_alive(transport)
-            self._failures = 0
-            self._tell(connected=True, reason="", now=self._loop.time())
+            self._made = self._loop.time()
+            self._tell(connected=True, reason="", now=self._made)
         finally:
             if self._connecting is task:
                 self._connecting = None
@@ -230,3 +243,14 @@ class Peer:
         record = ConnectionChanged(str(self.key), connected, reason, now)
         for lease in list(self._leases):
             notify(lease.observers, record)
+
+
+def _reason(error: Exception) -> str:
+    """Why a connect failed, in the system's words rather than the loop's, which differ."""
+    if isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
+        return os.strerror(error.errno)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, ConnectionError) and not str(error):  # how asyncio tells it
+        return "closed by the peer during the handshake"
+    return str(error) or type(error).__name__

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from random import Random
 from types import TracebackType
 from typing import Final, Self
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from failover.errors import ClosedError, ConfigError, WrongLoopError
 from failover.net.options import ConnectionOptions
@@ -21,7 +21,8 @@ __all__ = ["CURRENT", "Peers"]
 CURRENT: Final[ContextVar[Peers | None]] = ContextVar("failover.net.peers.CURRENT", default=None)
 """Overrides the loop's own peers for all that runs in a context, e.g. on one host of a simulated network."""
 
-_OF_LOOP: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Peers]] = WeakKeyDictionary()
+# Leases keep their peers alive; a strong reference here would keep the loop alive, and with it this entry, for ever.
+_OF_LOOP: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, ReferenceType[Peers]]] = WeakKeyDictionary()
 
 
 class Peers:
@@ -56,9 +57,11 @@ class Peers:
         peers = CURRENT.get()
         if peers is None:
             loop = asyncio.get_running_loop()
-            peers = _OF_LOOP.get(loop)
+            known = _OF_LOOP.get(loop)
+            peers = None if known is None else known()
             if peers is None or peers._closed:
-                peers = _OF_LOOP[loop] = cls()
+                peers = cls()
+                _OF_LOOP[loop] = ref(peers)
         return peers
 
     def lease(

@@ -7,6 +7,8 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from failover.event import Event
 from failover.outcome import Outcome, sequential_outcome
 from failover.receipt import Receipt
@@ -236,8 +238,7 @@ class Sequential(Strategy):
                 raise
             finally:
                 child.trial = False
-            receipt.why = _LAST_RESORT
-            tried.append(receipt)
+            tried.append(replace(receipt, why=_LAST_RESORT))
             self._judge(child, receipt)
             if receipt.settled:
                 tried.extend(self._passed_over(event, held[position + 1 :]))

@@ -135,6 +135,11 @@ class Connection(asyncio.Protocol):
         if exchange.request_id is not None:
             self.pipeline.withdraw(exchange.request_id)
 
+    def exchanges(self) -> list[Exchange]:
+        """All that is in it, newest requests first; a snapshot."""
+        requests = [waiting for waiting in self.pipeline.waiting() if isinstance(waiting, Exchange)]
+        return requests + self._notifications()
+
     def sweep(self, now: float) -> bool:
         """Expire what has waited for too long; see `Sweep`."""
         self.pipeline.expire(now)
@@ -251,13 +256,17 @@ class Connection(asyncio.Protocol):
     def _end(self, reason: str) -> None:
         """Tell all that is in it."""
         now = self._loop.time()
-        unsent = [exchange for exchange in (*self._out, *self._held) if exchange.request_id is None]
+        unsent = self._notifications()
         self._held.clear()
         self._out.clear()
         self._sweep.discard(self)
         self.pipeline.break_off(reason, now)
         for exchange in unsent:
             exchange.broken(reason, now)
+
+    def _notifications(self) -> list[Exchange]:
+        """Those not written yet; only requests are known to the pipeline."""
+        return [exchange for exchange in (*self._out, *self._held) if exchange.request_id is None]
 
     def _report(self, fault: Malformed | Stray) -> None:
         if isinstance(fault, Malformed):

@@ -1,12 +1,13 @@
-"""One event on one connection: the live attempt, which is also the record of it once it has ended."""
+"""One event on one connection while it is under way; it leaves an attempt, which is the record of it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw, Struct
 
+from failover.event import Event
 from failover.outcome import Outcome, Verdict
 from failover.protocol.replies import Reply
 from failover.receipt import Attempt, ErrorReply
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "Owner", "Waiter"]
 
-CONFIRMED = Outcome.CONFIRMED  # a global is half the price of an attribute of a class, and this is asked per event
+_CONFIRMED: Final = Outcome.CONFIRMED  # a global is half the price of an attribute of a class, and is asked per event
 
 
 class Waiter(Protocol):
@@ -25,13 +26,14 @@ class Waiter(Protocol):
     def done(self) -> bool:
         """Whether nobody waits any more."""
 
-    def set_result(self, result: Exchange, /) -> None:
-        """Take the ended exchange."""
+    def set_result(self, result: Attempt, /) -> None:
+        """Take what an exchange has left."""
 
 
 class Owner(Protocol):
     """The sink that an exchange belongs to."""
 
+    name: str
     timeout: float
     watched: bool
     """Whether anybody observes each attempt's end."""
@@ -41,70 +43,85 @@ class Owner(Protocol):
     def judge(self, error: ErrorReply) -> Verdict:
         """What an error reply means."""
 
-    def ended(self, exchange: Exchange) -> None:
+    def ended(self, attempt: Attempt) -> None:
         """An attempt ended other than confirmed, or is watched."""
 
-    def heard_late(self, exchange: Exchange, *, confirmed: bool, now: float) -> None:
+    def heard_late(self, attempt: Attempt, *, confirmed: bool, now: float) -> None:
         """A reply came after its attempt had ended."""
 
-    def heard_nothing(self, exchange: Exchange, now: float) -> None:
+    def heard_nothing(self, attempt: Attempt, now: float) -> None:
         """An abandoned attempt got no reply within the sink's own timeout."""
 
-    def misled(self, exchange: Exchange, problem: str, now: float) -> None:
+    def misled(self, attempt: Attempt, problem: str, now: float) -> None:
         """A reply with its id was neither a result nor an error."""
 
 
-class Exchange(Attempt, eq=False):
-    """An attempt while it is under way. Everything but the last three fields is what its receipt shows."""
+class Exchange(Struct, eq=False):
+    """What a connection knows of one event. It outlives its attempt for as long as a reply can tell us something.
 
-    owner: Owner | None = None
-    waiter: Waiter | None = None
-    """Who waits; None once it has ended. It stays with the pipeline for as long as a reply can tell us something."""
-    connection: Connection | None = None
-    tail: bytes = b""
-    """What goes on the wire after the id, or the whole of a notification; empty once written."""
+    Args:
+        event: What is delivered.
+        owner: The sink it belongs to.
+        waiter: Who waits; None once it has ended.
+        connection: Where it is sent; None if the sink has none.
+        tail: What goes on the wire after the id, or the whole of a notification; empty once written.
+        began: Loop time, seconds.
+    """
+
+    event: Event
+    owner: Owner
+    waiter: Waiter | None
+    connection: Connection | None
+    tail: bytes
+    began: float
+    request_id: int | None = None
+    """Its id on the wire; None before it has one, and for a notification."""
+    sent: bool = False
+    """Whether bytes of it left, or may have."""
     timer: asyncio.TimerHandle | None = None
     """Cuts it short at a deadline of its own."""
+    attempt: Attempt | None = None
+    """The record of it, once it has ended."""
 
     def answered(self, reply: Reply, now: float) -> None:
         """Take the reply to it."""
         waiter = self.waiter
-        owner = self.owner
-        assert owner is not None  # noqa: S101  # set when it is made
         if waiter is None or waiter.done():
-            self.waiter = None
-            owner.heard_late(self, confirmed=_confirms(reply, owner), now=now)
-            return
-        self.ended = now
-        if reply.error is UNSET and reply.result is not UNSET:
-            self.outcome = CONFIRMED
-            self.raw_result = reply.result.copy()  # else it would keep everything read with it in memory
+            confirmed = _confirms(reply, self.owner)
+            self.owner.heard_late(self._left(now), confirmed=confirmed, now=now)
+        elif reply.error is UNSET and reply.result is not UNSET:
+            owner = self.owner
             owner.confirmed += 1
+            result = reply.result.copy()  # else it would keep everything read with it in memory
+            attempt = Attempt(
+                self.event, owner.name, _CONFIRMED, self.began, now, (), None, "", "", False, self.request_id, True,  # noqa: FBT003  # by position, at half the cost
+                None, result,
+            )  # fmt: skip
+            self.attempt = attempt
             if self.timer is None and not owner.watched:
                 self.waiter = None
-                waiter.set_result(self)
-                return
+                waiter.set_result(attempt)
+            else:
+                self._tell(attempt)
         else:
-            self._refused(reply, owner, now)
-        self._tell()
+            self._refused(reply, now)
 
     def expired(self, now: float) -> bool:
         """Take the sink's own timeout."""
         if self.waiter is None or self.waiter.done():
-            self.waiter = None
-            if self.sent and self.owner is not None:
-                self.owner.heard_nothing(self, now)
+            if self.sent:
+                self.owner.heard_nothing(self._left(now), now)
         elif self.sent:
-            self.end(Outcome.UNCONFIRMED, "no reply within the timeout", now)
+            self.end(Outcome.UNCONFIRMED, now, "no reply within the timeout")
         elif self.connection is not None and not self.connection.established:
-            self.end(Outcome.UNREACHABLE, "no connection within the timeout", now)
+            self.end(Outcome.UNREACHABLE, now, "no connection within the timeout")
         else:
-            self.end(Outcome.SKIPPED, "no slot within the timeout: too much in flight", now)
+            self.end(Outcome.SKIPPED, now, "no slot within the timeout: too much in flight")
         return self.sent
 
     def overdue(self, now: float) -> bool:
         """Expire it if it is a notification that could not be written in time; requests expire in their lane."""
-        if self.request_id is None and self.owner is not None and self.began + self.owner.timeout <= now:
+        if self.request_id is None and self.began + self.owner.timeout <= now:
             self.expired(now)
             return True
         return False
@@ -112,58 +129,74 @@ class Exchange(Attempt, eq=False):
     def broken(self, reason: str, now: float) -> None:
         """Take the loss of its connection."""
         if self.waiter is None or self.waiter.done():
-            self.waiter = None
-            if self.sent and self.owner is not None:
-                self.owner.heard_nothing(self, now)
+            if self.sent:
+                self.owner.heard_nothing(self._left(now), now)
         else:
-            self.end(Outcome.UNCONFIRMED if self.sent else Outcome.UNREACHABLE, reason, now)
+            self.end(Outcome.UNCONFIRMED if self.sent else Outcome.UNREACHABLE, now, reason)
 
     def written(self, now: float) -> None:
         """Take that a notification has left."""
-        self.end(Outcome.SENT, "", now)
+        self.end(Outcome.SENT, now)
 
-    def abandon(self, reason: str, now: float) -> None:
+    def abandon(self, reason: str, now: float) -> Attempt:
         """Stop waiting for it; if nothing of it has left yet, nothing will."""
-        if self.waiter is None:
-            return
+        if self.attempt is not None:
+            return self.attempt
         if not self.sent and self.connection is not None:
             self.connection.withdraw(self)
-        self.end(Outcome.ABANDONED, reason, now)
+        return self.end(Outcome.ABANDONED, now, reason)
 
-    def end(self, outcome: Outcome, reason: str, now: float, verdict: Verdict | None = None) -> None:
-        """End it and tell who waits."""
-        self.outcome = outcome
-        self.reason = reason
-        self.verdict = verdict
-        self.ended = now
-        self._tell()
+    def end(
+        self,
+        outcome: Outcome,
+        now: float,
+        reason: str = "",
+        *,
+        verdict: Verdict | None = None,
+        error: ErrorReply | None = None,
+        result: Raw | None = None,
+    ) -> Attempt:
+        """End it: make its record, tell the owner and who waits."""
+        self.attempt = attempt = Attempt(
+            self.event,
+            self.owner.name,
+            outcome,
+            self.began,
+            now,
+            verdict=verdict,
+            reason=reason,
+            request_id=self.request_id,
+            sent=self.sent,
+            error=error,
+            raw_result=result,
+        )
+        self._tell(attempt)
+        return attempt
 
-    def _tell(self) -> None:
-        """Tell the owner and who waits that it has ended."""
+    def _tell(self, attempt: Attempt) -> None:
         waiter, self.waiter = self.waiter, None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        if self.owner is not None:
-            self.owner.ended(self)
+        self.owner.ended(attempt)
         if waiter is not None and not waiter.done():
-            waiter.set_result(self)
+            waiter.set_result(attempt)
 
-    def _refused(self, reply: Reply, owner: Owner, now: float) -> None:
+    def _left(self, now: float) -> Attempt:
+        """Its record, also if its waiter was cancelled without a word to us."""
+        return self.attempt if self.attempt is not None else self.end(Outcome.ABANDONED, now, "cancelled")
+
+    def _refused(self, reply: Reply, now: float) -> None:
         """Take a reply that is no plain result."""
         if reply.failed:
-            self.outcome = Outcome.REJECTED
-            self.error = reply.error_reply()
-            self.verdict = owner.judge(self.error)
-            self.reason = str(self.error)
+            error = reply.error_reply()
+            self.end(Outcome.REJECTED, now, str(error), verdict=self.owner.judge(error), error=error)
         elif reply.result is not UNSET:  # beside "error":null
-            self.outcome = Outcome.CONFIRMED
-            self.raw_result = reply.result.copy()
-            owner.confirmed += 1
+            self.owner.confirmed += 1
+            self.end(Outcome.CONFIRMED, now, result=reply.result.copy())
         else:
-            self.outcome = Outcome.UNCONFIRMED
-            self.reason = "malformed reply: neither a result nor an error"
-            owner.misled(self, self.reason, now)
+            problem = "malformed reply: neither a result nor an error"
+            self.owner.misled(self.end(Outcome.UNCONFIRMED, now, problem), problem, now)
 
 
 def _confirms(reply: Reply, owner: Owner) -> bool:

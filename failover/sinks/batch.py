@@ -37,8 +37,8 @@ class Batch:
         "_until",
         "_woken",
         "done",
+        "exchanges",
         "future",
-        "receipts",
     )
 
     def __init__(
@@ -53,7 +53,7 @@ class Batch:
         self.future: asyncio.Future[None] = loop.create_future()
         self.done = self.future.done
         """Whether nobody waits for it any more."""
-        self.receipts: list[Exchange] = []
+        self.exchanges: list[Exchange] = []
         """An exchange for each event that was sent, in order."""
         self._events = events
         self._loop = loop
@@ -65,10 +65,19 @@ class Batch:
         self._stopped = False
         self._woken = False
 
-    def set_result(self, exchange: Exchange, /) -> None:
-        """Take an ended exchange; once this turn's have all ended, others are sent in their place."""
+    @property
+    def complete(self) -> bool:
+        """Whether every event was sent."""
+        return len(self.exchanges) == len(self._events)
+
+    def receipts(self) -> list[Receipt]:
+        """What became of the events that were sent, in order; all have ended by then."""
+        return [exchange.attempt for exchange in self.exchanges if exchange.attempt is not None]
+
+    def set_result(self, attempt: Attempt, /) -> None:
+        """Take an ended attempt; once this turn's have all ended, others are sent in their place."""
         self._outstanding -= 1
-        if self._until is not None and exchange.outcome is not _CONFIRMED and self._until(exchange):
+        if self._until is not None and attempt.outcome is not _CONFIRMED and self._until(attempt):
             self._stopped = True
         if not self._woken:
             self._woken = True
@@ -86,7 +95,7 @@ class Batch:
                 batch = events[self._next : self._next + count]
                 self._next += len(batch)
                 self._outstanding += len(batch)
-                self.receipts += self._begin(batch, self)
+                self.exchanges += self._begin(batch, self)
         if not self._outstanding and not self.future.done() and (self._stopped or self._next == len(events)):
             self.future.set_result(None)
 
@@ -98,5 +107,5 @@ class Batch:
         """Receipts of the events that were not sent."""
         return [
             Attempt(event, sink, Outcome.SKIPPED, now, now, reason=reason)
-            for event in self._events[len(self.receipts) :]
+            for event in self._events[len(self.exchanges) :]
         ]

@@ -34,7 +34,6 @@ go to the `next` sink, or `reject` the event: it is settled as skipped, so that 
 _TIMEOUT: Final = 1.0
 """Seconds. Source: OpenSIPS event_jsonrpc, parameter `timeout`."""
 
-_UNENDED: Final = Outcome.ABANDONED  # what an attempt is that nobody ends
 _FULL: Final = "no slot: as much in flight as the connection may have"
 
 
@@ -66,8 +65,10 @@ class JsonRpcSink:
             check_name("parameter (event_param)", event_param)
         if at_limit not in get_args(AtLimit):
             raise ConfigError(f"at_limit must be one of {', '.join(map(repr, get_args(AtLimit)))}, not {at_limit!r}")
-        if server_name is not None and ssl is None:
-            raise ConfigError("server_name is for TLS; give ssl= as well")
+        if server_name is not None:
+            if ssl is None:
+                raise ConfigError("server_name is for TLS; give ssl= as well")
+            _check_server_name(server_name)
         self.at_limit = at_limit
         self._impatient = at_limit != "wait"
         self._plain = confirm and not self._impatient  # nothing to decide per event
@@ -130,19 +131,9 @@ class JsonRpcSink:
             self._begin(event, waiter, deadline)
             return waiter
         now = loop.time()
-        exchange = Exchange(
-            event,
-            self.name,
-            _UNENDED,
-            now,
-            now,
-            owner=self,
-            waiter=waiter,
-            connection=connection,
-            tail=self.dialect.tail(event),
-        )
+        exchange = Exchange(event, self, waiter, connection, self.dialect.tail(event), now)
         if not connection.submit(exchange, self._lane):
-            exchange.end(Outcome.SKIPPED, _FULL, now)
+            exchange.end(Outcome.SKIPPED, now, _FULL)
         return waiter
 
     async def deliver_many(
@@ -167,11 +158,11 @@ class JsonRpcSink:
         finally:
             if timer is not None:
                 timer.cancel()
-        if len(batch.receipts) == len(events):
-            return batch.receipts  # type: ignore[return-value]  # a list of exchanges is one of receipts, read only
+        if batch.complete:
+            return batch.receipts()
         late = deadline is not None and loop.time() >= deadline
         reason = "no time left before the deadline" if late else "an earlier event of its batch failed here"
-        return [*batch.receipts, *batch.rest(self.name, reason, loop.time())]
+        return [*batch.receipts(), *batch.rest(self.name, reason, loop.time())]
 
     def abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt:
         """Stop waiting for a delivery that `start` began; what has left of it still gets its late confirmation."""
@@ -179,15 +170,13 @@ class JsonRpcSink:
             return begun.result()
         exchange = next((exchange for exchange in self._own() if exchange.waiter is begun), None)
         now = asyncio.get_running_loop().time()
-        if exchange is None:  # it ended in the same turn of the loop
+        if exchange is None:  # its connection is gone, and nobody was there to be told
             return Attempt(_NOTHING, self.name, Outcome.ABANDONED, now, now, reason=reason, sent=True)
-        exchange.abandon(reason, now)
-        return exchange
+        return exchange.abandon(reason, now)
 
     def status(self) -> Status:
         """How it stands; it is up unless its connection is known to be down."""
-        connection = self._connection
-        up = self._loop is not None and not (connection is not None and connection.closed)
+        up = self._lease is not None and not self._lease.down
         outcomes = dict(self._others)
         if self.confirmed:
             outcomes[Outcome.CONFIRMED] = self.confirmed
@@ -214,27 +203,27 @@ class JsonRpcSink:
         self._connection = None
         self.watchers.clear()
 
-    def ended(self, exchange: Exchange) -> None:
+    def ended(self, attempt: Attempt) -> None:
         """Count an attempt that ended other than confirmed, and tell observers of any."""
-        outcome = exchange.outcome
+        outcome = attempt.outcome
         if outcome is not Outcome.CONFIRMED:
             self._others[outcome] = self._others.get(outcome, 0) + 1
         if self.watched:
-            notify(self._observers, AttemptEnded(exchange))
+            notify(self._observers, AttemptEnded(attempt))
 
-    def heard_late(self, exchange: Exchange, *, confirmed: bool, now: float) -> None:
+    def heard_late(self, attempt: Attempt, *, confirmed: bool, now: float) -> None:
         """Pass on a late confirmation."""
         self._late += 1
-        self._tell(LateConfirmation(self.name, exchange, confirmed, now))
+        self._tell(LateConfirmation(self.name, attempt, confirmed, now))
 
-    def heard_nothing(self, exchange: Exchange, now: float) -> None:
+    def heard_nothing(self, attempt: Attempt, now: float) -> None:
         """Pass on that the peer is silent although nobody waits any more."""
-        self._tell(Silence(self.name, exchange, now))
+        self._tell(Silence(self.name, attempt, now))
 
-    def misled(self, exchange: Exchange, problem: str, now: float) -> None:
+    def misled(self, attempt: Attempt, problem: str, now: float) -> None:
         """Tell observers of a reply that was neither a result nor an error."""
         if self.watched:
-            notify(self._observers, BadReply(self.name, problem, str(exchange.request_id).encode(), now))
+            notify(self._observers, BadReply(self.name, problem, str(attempt.request_id).encode(), now))
 
     def _begin(self, event: Event, waiter: Waiter, deadline: float | None) -> Exchange:
         """Make an exchange and submit it, or end it at once where that is known to be of no use."""
@@ -244,21 +233,19 @@ class JsonRpcSink:
         if connection is None or connection.closed:
             connection = self._connect()
         tail = self.dialect.tail(event)
-        exchange = Exchange(
-            event, self.name, _UNENDED, now, now, owner=self, waiter=waiter, connection=connection, tail=tail
-        )
+        exchange = Exchange(event, self, waiter, connection, tail, now)
         if deadline is not None and deadline < now + self.timeout:
             if deadline <= now:
-                exchange.end(Outcome.SKIPPED, "no time left before the deadline", now)
+                exchange.end(Outcome.SKIPPED, now, "no time left before the deadline")
                 return exchange
             exchange.timer = loop.call_at(deadline, self._expire, exchange)
         if not self.confirm:
             exchange.tail = self.dialect.notification(tail)
         if connection is None:
-            exchange.end(Outcome.SKIPPED, "the sink is not open", now)
+            exchange.end(Outcome.SKIPPED, now, "the sink is not open")
         elif (self._impatient and connection.full) or not connection.submit(exchange, self._lane):
             verdict = Verdict.STOP if self.at_limit == "reject" else None
-            exchange.end(Outcome.SKIPPED, _FULL, now, verdict)
+            exchange.end(Outcome.SKIPPED, now, _FULL, verdict=verdict)
         return exchange
 
     def _begin_many(self, events: Sequence[Event], batch: Batch) -> list[Exchange]:
@@ -267,16 +254,10 @@ class JsonRpcSink:
         if not self._plain or connection is None or connection.closed:
             return [self._begin(event, batch, None) for event in events]
         now = asyncio.get_running_loop().time()
-        name = self.name
         tail = self.dialect.tail
-        exchanges = [
-            Exchange(
-                event, name, _UNENDED, now, now, owner=self, waiter=batch, connection=connection, tail=tail(event)
-            )
-            for event in events
-        ]
+        exchanges = [Exchange(event, self, batch, connection, tail(event), now) for event in events]
         for exchange in connection.submit_many(exchanges, self._lane):
-            exchange.end(Outcome.SKIPPED, _FULL, now)
+            exchange.end(Outcome.SKIPPED, now, _FULL)
         return exchanges
 
     def _room(self) -> int:
@@ -288,14 +269,15 @@ class JsonRpcSink:
         if self._lease is None:
             return None
         connection = self._connection = self._lease.connection()
+        if connection is None:
+            return None
         self._lane = connection.pipeline.lane(self.timeout) if self.confirm else None
         return connection
 
     def _own(self) -> list[Exchange]:
         if self._connection is None:
             return []
-        waiting = self._connection.pipeline.waiting()
-        return [exchange for exchange in waiting if isinstance(exchange, Exchange) and exchange.owner is self]
+        return [exchange for exchange in self._connection.exchanges() if exchange.owner is self]
 
     def _expire(self, exchange: Exchange) -> None:
         """Cut an attempt short at a deadline of its own."""
@@ -306,7 +288,7 @@ class JsonRpcSink:
         """Cut a whole batch short."""
         batch.stop()
         now = asyncio.get_running_loop().time()
-        for exchange in batch.receipts:
+        for exchange in batch.exchanges:
             if exchange.waiter is batch:
                 exchange.abandon(reason, now)
 
@@ -318,6 +300,16 @@ class JsonRpcSink:
 
 
 _NOTHING: Final = Event("unknown")
+
+
+def _check_server_name(name: str) -> None:
+    """Refuse what TLS could not ask for: it would show only when connecting."""
+    try:
+        given = bool(name) and not name.startswith(".") and bool(name.encode("idna"))
+    except UnicodeError:
+        given = False
+    if not given:
+        raise ConfigError(f"server_name must be a host name or an address, e.g. 'sip.example.org', not {name!r}")
 
 
 def jsonrpc(

@@ -71,6 +71,7 @@ class Group:
         self._sink: Sink | None = None
         self._deliver: Any = None
         self._closing = False
+        self._nested = False
         # Together these two tell cheaply that we are called on the right loop: asking for the running loop is a system
         # call on Python 3.11. 0 stands for no thread: the exact check then says what is wrong.
         self._thread = 0
@@ -107,6 +108,7 @@ class Group:
         """
         if self._loop is not None:
             raise UsageError(f"group {self.name!r} is open already; close it first, or share the open one")
+        self._nested = opening is not None
         if opening is None:
             peers = Peers.current() if self._peers is None else self._peers
             opening = Opening(peers, partial(build, defaults=self._defaults), self._rng, self.observers)
@@ -123,7 +125,7 @@ class Group:
         if watchers is not None:
             watchers.append(self._hear)
         self._sink = sink
-        self._deliver = sink.deliver
+        self._deliver = partial(self._deliver_named, sink) if self._nested else sink.deliver
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._is_running = self._loop.is_running
@@ -141,7 +143,10 @@ class Group:
             return
         self._closing = True
         self._thread = 0
-        wait = self.drain if drain is None else check_seconds("drain", drain, zero=True)
+        if drain is None:
+            wait = 0.0 if self._nested else self.drain  # the outermost group has waited for all of them
+        else:
+            wait = check_seconds("drain", drain, zero=True)
         try:
             if self._in_flight and wait:
                 self._idle = self._loop.create_future()
@@ -229,6 +234,8 @@ class Group:
         self._in_flight += len(events)
         try:
             receipts = await deliver_many(self.sink, events, deadline=deadline, until=until)
+            if self._nested:
+                receipts = [self._named(receipt) for receipt in receipts]
         finally:
             self._in_flight -= len(events)
             if self._idle is not None and not self._in_flight and not self._idle.done():
@@ -275,6 +282,21 @@ class Group:
             end = loop.time() + check_seconds("within", within)
             return end if deadline is None else min(end, deadline)
         return deadline
+
+    async def _deliver_named(self, sink: Sink, event: Event, *, deadline: float | None) -> Receipt:
+        """Deliver as part of a larger tree: there the receipt has to carry this group's name."""
+        try:
+            return self._named(await sink.deliver(event, deadline=deadline))
+        except asyncio.CancelledError as cancelled:
+            left: Receipt | None = getattr(cancelled, "receipt", None)
+            if left is not None:
+                cancelled.receipt = self._named(left)  # type: ignore[attr-defined]
+            raise
+
+    def _named(self, receipt: Receipt) -> Receipt:
+        return Receipt(
+            receipt.event, self.name, receipt.outcome, receipt.began, receipt.ended, (receipt,), receipt.verdict
+        )
 
     def _closed(self) -> ClosedError:
         return ClosedError(f"group {self.name!r} is not open; use 'async with group:' or await group.open()")

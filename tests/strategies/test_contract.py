@@ -1,0 +1,64 @@
+"""Every strategy, and every group, keeps the promises of a sink, over any kind of children."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from failover.group import Group
+from failover.sink import Sink, open_sink
+from failover.strategies import Failover, Parallel, RoundRobin
+from tests.contract import check_sink
+from tests.doubles import DOWN, YES, FastSink, PlainSink, opening, run
+
+SLOW = YES.after(0.01)
+
+
+def children(kind: type[PlainSink]) -> list[PlainSink]:
+    """Three that take their time."""
+    return [kind(letter, SLOW) for letter in "abc"]
+
+
+def nested(kind: type[PlainSink]) -> Sink:
+    """Four levels of everything."""
+    a, b, c = children(kind)
+    d, e, f, g = (kind(letter, SLOW) for letter in "defg")
+    return Failover(
+        RoundRobin(Parallel(Failover(a, b, name="F4"), c, require="all", name="P3"), d, name="R2"),
+        Parallel(e, f, require="any", name="P2"),
+        g,
+        name="F1",
+    )
+
+
+TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
+    "sink": lambda kind: kind("alone", SLOW),
+    "failover": lambda kind: Failover(*children(kind)),
+    "failover past one that is down": lambda kind: Failover(kind("down", DOWN), *children(kind)),
+    "round robin": lambda kind: RoundRobin(*children(kind)),
+    "round robin that stays": lambda kind: RoundRobin(*children(kind), move_on=False),
+    "all": lambda kind: Parallel(*children(kind)),
+    "any": lambda kind: Parallel(*children(kind), require="any"),
+    "two of three": lambda kind: Parallel(*children(kind), require=2),
+    "nested": nested,
+    "group": lambda kind: Group("g", kind("alone", SLOW), drain=0),
+    "group of a strategy": lambda kind: Group("g", nested(kind), drain=0),
+    "group that drains": lambda kind: Group("g", nested(kind)),
+    "strategy of groups": lambda kind: Failover(
+        Group("one", kind("a", DOWN), drain=0), Group("two", nested(kind), drain=0), name="of groups"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+@pytest.mark.parametrize("tree", list(TREES))
+def test_contract(tree: str, kind: type[PlainSink]) -> None:
+    """What `check_sink` asks of any sink holds."""
+
+    async def make() -> Sink:
+        sink = TREES[tree](kind)
+        await open_sink(sink, opening())
+        return sink
+
+    run(check_sink(make))

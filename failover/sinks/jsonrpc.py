@@ -148,6 +148,8 @@ class JsonRpcSink:
         batch = Batch(events, loop, room=self._room, begin=self._begin_many, until=until)
         timer = None
         if deadline is not None:
+            if deadline <= loop.time():
+                batch.stop()
             timer = loop.call_at(deadline, self._cut, batch, "deadline")
         batch.feed()
         try:

@@ -176,15 +176,17 @@ class BlockingGroup:
             UsageError: with `thread=False`, called where a loop runs.
             TimeoutError: the loop was kept busy for as long as a delivery may take.
         """
-        way = self._here.way if self.is_open else None
-        if way is None:
+        here = self._here
+        way = here.way
+        if way is None or here.pid != os.getpid():
             return Status(self.name, up=False, reason="not open")
         return way.status(self.within)
 
     def _way(self) -> HandOver | OwnLoop:
         here = self._here
-        if here.way is not None and here.pid == os.getpid():
-            return here.way
+        way = here.way
+        if way is not None and here.pid == os.getpid():
+            return way
         return self._open(again=False)
 
     def _open(self, *, again: bool) -> HandOver | OwnLoop:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from failover.blocking.calls import CLOSED, GRACE, Call, Waited
@@ -17,12 +18,13 @@ from failover.sink import Status
 if TYPE_CHECKING:
     from failover.group import Group
 
-__all__ = ["OUTSTANDING", "HandOver"]
+__all__ = ["KEPT", "OUTSTANDING", "HandOver"]
 
 OUTSTANDING: Final = 16 * 1024
 """How many calls of one facade may be under way; one more is skipped at once, and says so."""
 
-_KEPT: Final = 1024  # tasks that wait for more to do
+KEPT: Final = 1024
+"""How many tasks wait for more to do."""
 _FULL: Final = f"{OUTSTANDING} calls of this facade are under way already"
 
 _T = TypeVar("_T")
@@ -53,7 +55,7 @@ class HandOver:
         self._thread = this_process().join(self)
         self._loop = self._thread.loop
         try:
-            self._run(self._open())
+            self._open()
         except BaseException:
             this_process().leave(self)
             raise
@@ -104,6 +106,19 @@ class HandOver:
             self._refuse()
             this_process().leave(self)
 
+    def _open(self) -> None:
+        opening: Future[None] | None = None
+        try:
+            opening = asyncio.run_coroutine_threadsafe(self._group.open(), self._loop)
+            opening.result()
+        except Exception:
+            raise
+        except BaseException:  # this thread was interrupted: the loop goes on unless it's told
+            if opening is not None:
+                opening.cancel()
+            self._run(self._group.aclose(drain=0))
+            raise
+
     def _run(self, work: Coroutine[Any, Any, _T], seconds: float | None = None) -> _T:
         """Run something on the loop that isn't done often."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -120,9 +135,6 @@ class HandOver:
             raise UsageError(
                 f"group {self._group.name!r}: this thread runs its loop and can't wait for it; only submit() works here"
             )
-
-    async def _open(self) -> None:
-        await self._group.open()
 
     async def _status(self) -> Status:
         return self._group.status()
@@ -162,7 +174,7 @@ class HandOver:
                 call.fail(error)
             else:
                 call.take(result)
-            if self._closing or len(idle) >= _KEPT:
+            if self._closing or len(idle) >= KEPT:
                 return
             if queue:
                 call = queue.popleft()

@@ -167,13 +167,13 @@ class Host:
         return self.process.context.copy().run(function, *args)
 
     def boot(self, start: Start) -> None:
-        """Set the function that runs when the host starts, and run it now; `restart` runs it again.
+        """Set the function that runs when the host starts, now if the loop runs; `restart` runs it again.
 
         Args:
             start: Makes the coroutine; if that raises, the simulation fails with the same exception.
         """
         self.start = start
-        self._boot(start)
+        self.network.loop.call_soon(self._boot, start)
 
     def _boot(self, start: Start) -> None:
         def ended(task: asyncio.Task[object]) -> None:
@@ -182,7 +182,8 @@ class Host:
                 error.add_note(f"in the start function of the simulated host {self.name}")
                 self.network.loop.fail(error)
 
-        self.spawn(start(), name=self.name).add_done_callback(ended)
+        if self.up:  # it may have been crashed in the same turn
+            self.spawn(start(), name=self.name).add_done_callback(ended)
 
     def crash(self, sockets: Literal["reset", "silent"] = "reset") -> None:
         """End the process at once: its tasks are cancelled, its timers never fire, its protocols hear nothing more.

@@ -135,6 +135,9 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
         self.collects = False
         self._next_collection = COLLECT_EVERY
 
+    def __del__(self) -> None:
+        """Nothing to release, so none that is dropped unclosed is worth a warning."""
+
     def time(self) -> float:
         """Virtual seconds since the simulation began."""
         return self.now

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shlex
@@ -142,19 +143,18 @@ class Simulation:
     def _end(self) -> None:
         """Cancel what still runs, let it clean up, and close the loop."""
         loop = self.loop
+        left = [task for task in loop.tasks() if not dead(task)]
         try:
-            left = [task for task in loop.tasks() if not dead(task)]
             for task in left:
                 task.cancel("the simulation has ended")
-            if left:
-                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            with contextlib.suppress(DeadlockError):  # who ignores being cancelled is not waited for
+                if left:
+                    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             for task in left:
                 if task.done() and not task.cancelled() and task.exception() is not None:
-                    text = "unhandled exception at the end of a simulation"
-                    loop.call_exception_handler({"message": text, "exception": task.exception(), "task": task})
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        except DeadlockError:
-            pass  # someone ignores being cancelled; there is nothing left that would wake them
+                    report(task, task.exception())
+            with contextlib.suppress(DeadlockError):
+                loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             for task in loop.tasks():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -184,8 +184,13 @@ def bury(task: asyncio.Task[Any]) -> None:
         if coro is not None:
             coro.close()
     except Exception as error:  # noqa: BLE001  its own clean-up failed: say so, and go on with the next
-        text = "unhandled exception at the end of a simulation"
-        task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
+        report(task, error)
+
+
+def report(task: asyncio.Task[Any], error: BaseException | None) -> None:
+    """Tell the loop of an exception that nobody waits for any more."""
+    text = "unhandled exception at the end of a simulation"
+    task.get_loop().call_exception_handler({"message": text, "exception": error, "task": task})
 
 
 def simulate(main: Coroutine[Any, Any, T], *, seed: int | None = None, host: str = "main", **settings: Any) -> T:

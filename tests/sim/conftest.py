@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
 from failover.sim import Simulation, log_normal
+from tests.sim.programs import KEPT, serve
 
 Program = Callable[[], Coroutine[Any, Any, Any]]
 Same = Callable[[Program], Any]
@@ -37,3 +38,12 @@ def same() -> Same:
         return real
 
     return run
+
+
+@pytest.fixture
+def simulation() -> Iterator[Simulation]:
+    """A simulation with an echo server on app1:80, 10 ms away."""
+    made = Simulation(seed=3, latency=0.01)
+    made.network.host("app1", start=serve)
+    yield made
+    KEPT.clear()

@@ -1,6 +1,6 @@
 """The simulator is true: datagrams, TLS, servers and the loop's own order, on the kernel's network and on it."""
 
-# pyright: reportUnknownMemberType=false  trustme speaks of types of OpenSSL's, which are not installed
+# pyright: reportUnknownMemberType=false
 # ruff: noqa: D102  the methods of protocols are asyncio's
 from __future__ import annotations
 

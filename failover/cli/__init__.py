@@ -1,0 +1,22 @@
+"""The command line `failover`: try it out, send and receive single events, check addresses. Needs the extra `cli`."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; without the extra `cli`, say in one line what to install.
+
+    Raises:
+        SystemExit: always, with the exit status.
+    """
+    try:
+        from failover.cli.app import app
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in {"typer", "rich"}:
+            raise
+        sys.exit(f"failover: the command line needs {missing.name}; install it with: pip install 'failover[cli]'")
+    app(prog_name="failover")

@@ -98,6 +98,9 @@ class OwnLoop:
             loop = _PrivateLoop()
             try:
                 loop.run_until_complete(self._group.open())
+            except Exception:  # refused: it may be open elsewhere, and stays so
+                end(loop)
+                raise
             except BaseException:
                 self._scrap(loop)
                 raise
@@ -136,9 +139,9 @@ class OwnLoop:
         """Throw a loop away, with all that is on it; the next call begins with a new one."""
         self._loop = None
         try:
-            with contextlib.suppress(Exception):
-                loop.run_until_complete(self._group.aclose(drain=0))
-                end(loop)
+            for work in (lambda: loop.run_until_complete(self._group.aclose(drain=0)), lambda: end(loop)):
+                with contextlib.suppress(Exception, asyncio.CancelledError):  # they may well fail, or be interrupted too
+                    work()
         finally:
             self._group.forget()
 

@@ -22,7 +22,7 @@ from failover.receipt import Receipt
 from failover.records import Observer
 from failover.schemes import Defaults
 from failover.sequential import QUARANTINE
-from failover.sink import Opening, Sink, check_name, check_seconds
+from failover.sink import Sink, check_name, check_seconds
 from failover.strategy import Declared, declared, skipped
 from failover.subscription import Key, Place, Subscription
 
@@ -36,7 +36,8 @@ class EventInterface:
 
     Sockets may be subscribed before it is open; while it is open, that is done on its loop and takes effect at once.
     Each address that is subscribed to an event is a group of its own, with its own quarantine and turns (connections
-    are shared all the same). After closing it may be opened again: subscriptions stay, and their terms begin anew.
+    are shared all the same); a group that is subscribed keeps its own settings. After closing, the interface may be
+    opened again: subscriptions stay, and their terms begin anew.
 
     Args:
         sync_mode: Whether sockets given as text confirm each event by a reply; else they get notifications. (On by
@@ -84,7 +85,6 @@ class EventInterface:
         self._ids = count()
         self._events: dict[str, tuple[int, dict[Key, Subscription]]] = {}  # by name: id, subscriptions (oldest first)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening: Opening | None = None
         self._closing = False
         self._kept: dict[Place, asyncio.Task[None]] = {}  # what is open, opening or closing, and the task that does it
 
@@ -102,11 +102,9 @@ class EventInterface:
         if self._loop is not None:
             raise UsageError("the event interface is open already; close it first, or share the open one")
         loop = self._loop = asyncio.get_running_loop()
-        peers = Peers.current() if self._peers is None else self._peers
-        self._opening = Opening(peers, partial(build, defaults=self._defaults), self._rng, self.observers)
         subscriptions = self._all()
         for subscription in subscriptions:
-            self._begin(subscription, loop, self._opening)
+            self._begin(subscription, loop)
         try:
             for subscription in subscriptions:
                 await subscription.ready()
@@ -189,8 +187,8 @@ class EventInterface:
             self._end(subscription)
             return subscription
         subscription.expire = expire
-        if loop is not None and self._opening is not None:
-            self._begin(subscription, loop, self._opening)
+        if loop is not None:
+            self._begin(subscription, loop)
         return subscription
 
     def unsubscribe(self, event: str, socket: Declared) -> bool:
@@ -358,13 +356,24 @@ class EventInterface:
     def _place(self, given: Sink | Address) -> Place:
         """Where events go: for an address a new group, for a sink that is subscribed already the one it has."""
         if isinstance(given, Address):
-            return Place(Group(str(given), build(given, self._defaults), drain=self.drain), None)
+            return Place(self._group(str(given), build(given, self._defaults)), None)
         for place in (*self._kept, *(subscription.place for subscription in self._all())):
             if place.given is given:
                 return place
-        return Place(given if isinstance(given, Group) else Group(given.name, given, drain=self.drain), given)
+        return Place(given if isinstance(given, Group) else self._group(given.name, given), given)
 
-    def _begin(self, subscription: Subscription, loop: asyncio.AbstractEventLoop, opening: Opening) -> None:
+    def _group(self, name: str, sink: Sink) -> Group:
+        return Group(
+            name,
+            sink,
+            observers=self.observers,
+            defaults=self._defaults,
+            peers=self._peers,
+            rng=self._rng,
+            drain=self.drain,
+        )
+
+    def _begin(self, subscription: Subscription, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the term of a subscription, and see to it that its place is open or about to be."""
         subscription.stop()
         until = subscription.begin(loop)
@@ -374,7 +383,7 @@ class EventInterface:
         task = self._kept.get(place)
         if task is None or task.done():
             place.expect(loop)
-            task = self._kept[place] = loop.create_task(place.keep(opening))
+            task = self._kept[place] = loop.create_task(place.keep())
             task.add_done_callback(partial(self._left, place))
         elif place.unused.is_set():
             place.expect(loop)

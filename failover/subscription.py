@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from failover.errors import ClosedError
 from failover.group import Group
-from failover.sink import Opening, Sink, Status
+from failover.sink import Sink, Status
 
 __all__ = ["Key", "Place", "Subscription"]
 
@@ -37,14 +37,14 @@ class Place:
         self.ready = loop.create_future()
         self.unused = asyncio.Event()
 
-    async def keep(self, opening: Opening) -> None:
+    async def keep(self) -> None:
         """Open the group, and close it when nobody uses it any more; one that is open already stays its owner's."""
         while self.users and self.ready is not None:  # again if it is subscribed anew while it is being closed
             ready, unused = self.ready, self.unused
             owned = not _is_open(self.group)
             try:
                 if owned:
-                    await self.group.open(opening)
+                    await self.group.open()
             except Exception as problem:  # noqa: BLE001  # for everyone who wants to use it
                 ready.set_result(problem)
                 return

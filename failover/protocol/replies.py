@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import msgspec
 
 from failover.receipt import ErrorReply
@@ -27,18 +29,20 @@ class Reply(msgspec.Struct, gc=False):
     def error_reply(self) -> ErrorReply:
         """The error, decoded leniently: whatever stands there is an error."""
         raw = bytes(self.error) if self.error is not msgspec.UNSET else b"null"
+        whole = raw.decode("utf-8", "replace")  # a text in another encoding must not cost us the code
         try:
-            error = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, RecursionError):  # e.g. bad UTF-8: an error all the same
-            return ErrorReply(None, raw.decode("utf-8", "replace"))
+            error = msgspec.json.decode(whole)
+        except (ValueError, RecursionError):  # no JSON value after all: an error all the same
+            return ErrorReply(None, whole)
         if not isinstance(error, dict):
-            return ErrorReply(None, raw.decode())
-        code = error.get("code")
-        text = error.get("message")
+            return ErrorReply(None, whole)
+        members = cast("dict[str, Any]", error)
+        code = members.get("code")
+        text = members.get("message")
         return ErrorReply(
             code if type(code) is int else None,
-            text if isinstance(text, str) else raw.decode(),
-            error.get("data"),
+            text if isinstance(text, str) else whole,
+            members.get("data"),
         )
 
 

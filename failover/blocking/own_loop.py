@@ -7,6 +7,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from failover.blocking.calls import CLOSED, GRACE, Waited
@@ -139,9 +140,9 @@ class OwnLoop:
         """Throw a loop away, with all that is on it; the next call begins with a new one."""
         self._loop = None
         try:
-            for work in (lambda: loop.run_until_complete(self._group.aclose(drain=0)), lambda: end(loop)):
-                with contextlib.suppress(Exception, asyncio.CancelledError):  # they may well fail, or be interrupted too
-                    work()
+            for last in (partial(loop.run_until_complete, self._group.aclose(drain=0)), partial(end, loop)):
+                with contextlib.suppress(Exception, asyncio.CancelledError):  # they may well fail too
+                    last()
         finally:
             self._group.forget()
 

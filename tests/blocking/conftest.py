@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,11 @@ def child(main):
 def echo() -> Iterator[str]:
     """The socket of a subscriber that confirms everything with its params."""
     subscriber = Subscriber()
-    subscriber.default(lambda _, params: params)
+
+    @subscriber.default
+    def answer(_: str, params: Any) -> Any:  # pyright: ignore[reportUnusedFunction]
+        return params
+
     with subscriber.blocking():
         yield subscriber.socket
 

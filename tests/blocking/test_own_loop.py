@@ -30,11 +30,21 @@ def opened(sink: Any, **settings: Any) -> BlockingGroup:
     return Group("billing", sink, **settings).blocking(thread=False)
 
 
+def deliver_for_ever(group: BlockingGroup) -> None:
+    """Deliver until something comes between."""
+    while True:
+        assert group.deliver(EVENT).confirmed
+
+
 def test_deliver(echo: str) -> None:
     """A call delivers, without any thread before, during or after it."""
     threads = threading.enumerate()
     during: list[list[threading.Thread]] = []
-    with opened(Failover(echo), observers=[lambda _: during.append(threading.enumerate())]) as group:
+
+    def look(_: object) -> None:
+        during.append(threading.enumerate())
+
+    with opened(Failover(echo), observers=[look]) as group:
         assert group.deliver(EVENT).confirmed
         assert [receipt.confirmed for receipt in group.deliver_many([EVENT] * 100)] == [True] * 100
         assert group.status().up
@@ -80,7 +90,7 @@ def test_no_submit(echo: str) -> None:
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_closed_meanwhile(reset: bool) -> None:  # noqa: FBT001  # pytest's parameter
-    """A connection that was closed or reset between two calls costs the next event nothing: it is sent once, on a new one."""
+    """A connection that was closed or reset between two calls costs nothing: the event is sent once, on a new one."""
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
         port = server.getsockname()[1]
         received: list[bytes] = []
@@ -243,8 +253,7 @@ def test_interrupted_anywhere(echo: str) -> None:
     with opened(Failover(echo), observers=[interrupt]) as group:
         for _ in range(10):
             with pytest.raises(KeyboardInterrupt):
-                while True:
-                    assert group.deliver(EVENT).confirmed
+                deliver_for_ever(group)
 
 
 def test_sinks_against_the_rules() -> None:

@@ -98,7 +98,7 @@ def test_one_thread_for_all(echo: str) -> None:
 
 
 def test_first_use_opens(echo: str) -> None:
-    """Without `with`, the first call opens the group; closed, it says so, and can be opened again; closing is idempotent."""
+    """Without `with`, the first call opens the group; closed, it says so until it is opened again."""
     group = Group("billing", echo).blocking()
     assert not group.is_open
     assert group.status().reason == "not open"

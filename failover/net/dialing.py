@@ -54,8 +54,9 @@ async def dial(
 
     transport = await _race(loop, [connect(address) for address in await _addresses(loop, host, port)])
     silent = transport.get_protocol()
-    if isinstance(silent, _Silent) and silent.lost:  # e.g. TLS 1.3: a certificate is refused after the handshake
-        raise silent.reason or ConnectionResetError(ECONNRESET, "closed by the peer as soon as it was made")
+    if transport.is_closing():  # already: e.g. with TLS 1.3 a certificate is refused after the handshake
+        reason = silent.reason if isinstance(silent, _Silent) else None
+        raise reason or ConnectionResetError(ECONNRESET, "closed by the peer as soon as it was made")
     winner = protocol()
     transport.set_protocol(winner)
     winner.connection_made(transport)
@@ -66,14 +67,12 @@ async def dial(
 class _Silent(asyncio.Protocol):
     """Holds a connection until it is known whether it wins: nothing is read from it, so nothing is missed."""
 
-    lost = False
     reason: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).pause_reading()  # uvloop's are none by class
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
         self.reason = exc
 
 

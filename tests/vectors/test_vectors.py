@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from failover import AddressError, Event, EventInterface
+from failover import AddressError, ConfigError, Event, EventInterface
 from tests.vectors.replay import LATE, Replay, Scenario, expected, run
 
 SCENARIOS: dict[str, Scenario] = json.loads(Path(__file__).with_name("opensips.json").read_text(encoding="utf-8"))
+GRAMMAR: list[dict[str, Any]] = json.loads(Path(__file__).with_name("grammar.json").read_text(encoding="utf-8"))
 REPLAYS: list[tuple[str, int]] = [(name, n) for name, one in SCENARIOS.items() for n in range(len(one["replays"]))]
 REFUSED = {"failover_parse_error"}  # by us, where they are declared
 
@@ -85,10 +87,25 @@ def test_text_is_escaped_as_its_bytes_are() -> None:
     assert decoded == 15
 
 
+@pytest.mark.parametrize("line", GRAMMAR, ids=lambda line: repr(line["socket"]))
+def test_grammar(line: dict[str, Any]) -> None:
+    """A socket is taken, and printed back, or refused at its position, as the data says."""
+    events = EventInterface()
+    if "error" in line:
+        with pytest.raises(ConfigError, match=re.escape(line["error"])):
+            events.subscribe("E_A", line["socket"])
+        assert events.events_list() == {"Events": []}
+    else:
+        assert events.subscribe("E_A", line["socket"]).socket == line["ours"]
+
+
 def test_every_difference_has_its_reason() -> None:
-    """Where our bytes differ from what a version of OpenSIPS was seen to send, the data says why."""
+    """Where we differ from what a version of OpenSIPS was seen to send, or to take, the data says why."""
     different = {name for name, one in SCENARIOS.items() if any("recorded" in data for data in one["replays"])}
     assert [name for name in sorted(different) if "note" not in SCENARIOS[name]] == []
+    for line in GRAMMAR:
+        as_seen = all((seen == "ok") == ("ours" in line) and seen != "crash" for seen in line["seen"].values())
+        assert as_seen == ("note" not in line), line["socket"]
 
 
 def _row(name: str, scenario: dict[str, Any]) -> str:
@@ -112,9 +129,18 @@ def _row(name: str, scenario: dict[str, Any]) -> str:
     return f"| `{name}` | {how} | {', '.join(runs)} | {scenario.get('note', '')} |"
 
 
+def _grammar_row() -> str:
+    notes = list(dict.fromkeys(line["note"] for line in GRAMMAR if "note" in line))
+    taken = sum("ours" in line for line in GRAMMAR)
+    differing = sum("note" in line for line in GRAMMAR)
+    return (
+        f"| `subscribe_grammar` | {len(GRAMMAR)} sockets, of which {differing} are taken otherwise |"
+        f" {taken} taken, {len(GRAMMAR) - taken} refused | {'; '.join(notes)} |"
+    )
+
+
 def test_table_in_the_documentation() -> None:
     """The documentation lists every scenario, and how it is replayed, as the data has it."""
     table = Path(__file__).parents[2] / "docs" / "coming-from-opensips-vectors.md"
     rows = [line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    assert rows == [*(_row(name, scenario) for name, scenario in SCENARIOS.items()), rows[-1]]
-    assert rows[-1].startswith("| `subscribe_grammar` | `tests/test_address.py` |")
+    assert rows == [*(_row(name, scenario) for name, scenario in SCENARIOS.items()), _grammar_row()]

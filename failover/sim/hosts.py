@@ -52,6 +52,7 @@ class Process:
         self.listeners: dict[tuple[str, int], Listener] = {}
         self.datagrams: dict[tuple[str, int], DatagramTransport] = {}
         self.ports: set[int] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
         self.context.run(CURRENT.set, self._peers())
@@ -137,8 +138,11 @@ class Host:
         if self.process.dead:
             coro.close()
             raise SimulationError(f"{self.name} has crashed: nothing can be started on it before restart()")
-        context = self.process.context.copy()
-        return self.network.loop.create_task(coro, name=name, context=context)
+        process = self.process
+        task = self.network.loop.create_task(coro, name=name, context=process.context.copy())
+        process.tasks[task] = None  # the loop alone would let the garbage collector have it
+        task.add_done_callback(process.tasks.pop)
+        return task
 
     async def run(self, coro: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on this host and wait for its result; cancelling the wait cancels it.
@@ -156,7 +160,7 @@ class Host:
         task = self.spawn(coro)
         try:
             return await task
-        except asyncio.CancelledError:
+        except BaseException:
             waiter = asyncio.current_task()
             if process.dead and task.done() and waiter is not None and not waiter.cancelling():
                 raise SimulationError(f"{self.name} crashed while {task.get_name()} ran on it") from None
@@ -176,8 +180,10 @@ class Host:
         self.network.loop.call_soon(self._boot, start)
 
     def _boot(self, start: Start) -> None:
+        process = self.process
+
         def ended(task: asyncio.Task[object]) -> None:
-            error = None if task.cancelled() else task.exception()
+            error = None if task.cancelled() or process.dead else task.exception()
             if error is not None:
                 error.add_note(f"in the start function of the simulated host {self.name}")
                 self.network.loop.fail(error)

@@ -11,10 +11,12 @@ in which `TaskGroup`, `wait` and `as_completed` keep them have the same order in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import heapq
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -24,17 +26,20 @@ from failover.sim.errors import DeadlockError, SimulationError
 from failover.sim.hosts import PROCESS, Process
 from failover.sim.opening import Opening
 from failover.sim.refusals import Refusals
+from failover.sim.timers import Call
 
 if TYPE_CHECKING:
     from failover.sim.network import Network
 
-__all__ = ["Item", "SimulatedLoop", "SimulatedTask", "describe", "process_of"]
+__all__ = ["Item", "SimulatedLoop", "SimulatedTask", "bury", "describe", "process_of"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 INSTANT_LIMIT: Final = 1_000_000
 """Callbacks that may run without time moving on; a program that spins with `sleep(0)` would never end."""
+STEPS_TO_CLEAN_UP: Final = 100_000
+"""Callbacks beyond `max_steps` for what tasks do when they are cancelled."""
 COLLECT_EVERY: Final = 20_000
 """Callbacks between two collections of garbage; automatic ones would come at moments that differ between runs."""
 
@@ -269,12 +274,14 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
                     f"(asyncio.sleep(0) in a loop?); running tasks:{self._waiting()}"
                 )
             if self._max_steps is not None and self.steps > self._max_steps:
+                allowed, self._max_steps = self._max_steps, self.steps + STEPS_TO_CLEAN_UP
                 raise SimulationError(
-                    f"the simulation took {self.steps} steps in {now:.9f} s of virtual time, "
-                    f"max_steps={self._max_steps}: give it more, or end it sooner; running tasks:{self._waiting()}"
+                    f"the simulation took {self.steps} steps in {now:.9f} s of virtual time, max_steps={allowed}: "
+                    f"give it more, or end it sooner; running tasks:{self._waiting()}"
                 )
             if self._failure is not None:
-                raise self._failure
+                failure, self._failure = self._failure, None
+                raise failure
             if self.collects and self.steps >= self._next_collection:
                 self._next_collection = self.steps + COLLECT_EVERY
                 gc.collect(1)
@@ -311,12 +318,36 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
 
     def end(self, process: Process) -> None:
         """Cancel every task of a process that died, and every timer that its code has set."""
-        for task in self.tasks():
-            if process_of(task) is process:
-                task.cancel(f"{process.host.name} crashed")
+        for task in self._tasks_of(process):
+            task.cancel(f"{process.host.name} crashed")
         for _, _, item in self.heap.copy():
             if isinstance(item, Timer) and item._context.get(PROCESS) is process:
                 item.cancel()
+        # Whoever awaits in `finally` gets as far as this instant, since no timer and no socket will wake it again.
+        self.defer(math.nextafter(self.now, math.inf), Call(self._bury, process))
+
+    def _bury(self, process: Process) -> None:
+        """End the tasks of a dead process that still wait: nothing will come, and nobody shall hear of them."""
+        for task in self._tasks_of(process):
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            with contextlib.suppress(Exception):
+                bury(task)
+            task.cancel()
+
+    def _tasks_of(self, process: Process) -> list[asyncio.Task[Any]]:
+        return [task for task in self.tasks() if process_of(task) is process]
+
+
+def bury(task: asyncio.Task[Any]) -> None:
+    """Close the coroutine of a task that will never run again.
+
+    Raises:
+        Exception: what its own clean-up raised.
+    """
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coro: Any = task.get_coro()  # None once an eager task has ended
+    if coro is not None:
+        coro.close()
 
 
 def process_of(task: asyncio.Task[Any]) -> Process | None:

@@ -1,7 +1,5 @@
 """One simulation: a seed, a network, a loop, and the run of a program on them."""
 
-# ruff: noqa: SLF001
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -14,9 +12,9 @@ from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 from failover.errors import ConfigError
-from failover.sim.errors import DeadlockError, SimulationError
+from failover.sim.errors import SimulationError
 from failover.sim.links import Latency
-from failover.sim.loop import SimulatedLoop, describe, process_of
+from failover.sim.loop import SimulatedLoop, bury, describe, process_of
 from failover.sim.network import Network
 from failover.sim.world import World
 
@@ -147,18 +145,20 @@ class Simulation:
         try:
             for task in left:
                 task.cancel("the simulation has ended")
-            with contextlib.suppress(DeadlockError):  # who ignores being cancelled is not waited for
+            with contextlib.suppress(SimulationError):  # who ignores being cancelled is not waited for
                 if left:
                     loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             for task in left:
                 if task.done() and not task.cancelled() and task.exception() is not None:
                     report(task, task.exception())
-            with contextlib.suppress(DeadlockError):
+            with contextlib.suppress(SimulationError):
                 loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             for task in loop.tasks():
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                bury(task)
+                try:
+                    bury(task)
+                except Exception as error:  # noqa: BLE001  its own clean-up failed: say so, and go on with the next
+                    report(task, error)
             for host in self.network.hosts.values():
                 process = host.process
                 process.dead = True
@@ -175,16 +175,6 @@ def dead(task: asyncio.Task[Any]) -> bool:
     """Whether a task belongs to a process that has crashed."""
     process = process_of(task)
     return process is not None and process.dead
-
-
-def bury(task: asyncio.Task[Any]) -> None:
-    """Close the coroutine of a task that will never run again, while its `finally` still finds the simulation."""
-    coro: Any = task.get_coro()  # None once an eager task has ended
-    try:
-        if coro is not None:
-            coro.close()
-    except Exception as error:  # noqa: BLE001  its own clean-up failed: say so, and go on with the next
-        report(task, error)
 
 
 def report(task: asyncio.Task[Any], error: BaseException | None) -> None:

@@ -1,4 +1,4 @@
-"""How fast the simulation is: request/response exchanges per second of real time, on one core, and no engine.
+"""How fast the simulation is on one core: bare exchanges, deliveries of a group, and a day of both with faults.
 
 Run: `python tests/benchmarks/simulation.py [--exchanges N] [--profile]`
 """
@@ -9,11 +9,16 @@ import argparse
 import asyncio
 import cProfile
 import pstats
+import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from failover.sim import Simulation, log_normal
+from failover import Event, Group, jsonrpc
+from failover.sim import Fault, Simulation, log_normal
+from failover.strategies import Failover
+from failover.subscriber import Subscriber
 
 REQUEST = b'{"id":1234567,"jsonrpc":"2.0","method":"E_ACC_CDR","params":{"callid":"a84b4c76e66710","duration":35}}'
 REPLY = b'{"id":1234567,"jsonrpc":"2.0","result":"ok"}'
@@ -82,11 +87,95 @@ def simulation(exchanges: int, window: int, **settings: Any) -> tuple[Simulation
     return simulated, main()
 
 
+APPS = ("app1", "app2", "app3")
+
+
+async def subscribe() -> None:
+    """Confirm every event, for ever."""
+    subscriber = Subscriber("0.0.0.0", 80)  # noqa: S104
+
+    @subscriber.default
+    def _confirm(_method: str, _params: object) -> str:
+        return "ok"
+
+    async with subscriber:
+        await asyncio.get_running_loop().create_future()
+
+
+def three() -> Group:
+    """A group of three subscribers, one after the other."""
+    return Group("three", Failover(*(jsonrpc(f"{name}:80", timeout=0.2) for name in APPS), quarantine=5))
+
+
+def delivering(deliveries: int, window: int) -> tuple[Simulation, Coroutine[Any, Any, None]]:
+    """A simulation of a group without faults, so many deliveries at a time."""
+    simulated = Simulation(seed=1)
+    for name in APPS:
+        simulated.network.host(name, start=subscribe)
+
+    async def main() -> None:
+        await asyncio.sleep(1)
+        async with three() as group:
+
+            async def some() -> None:
+                for number in range(deliveries // window):
+                    receipt = await group.deliver(Event("E_ACC_CDR", {"callid": "a84b4c76e66710", "n": number}))
+                    assert receipt.settled
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(window):
+                    tasks.create_task(some())
+
+    return simulated, main()
+
+
+def with_faults(seconds: float, rate: float) -> tuple[Simulation, Coroutine[Any, Any, None]]:
+    """A simulation of a group at so many events per second, with a fault every ten seconds."""
+    simulated = Simulation(seed=1, latency=log_normal(0.001), cut=0.1)
+    network = simulated.network
+    for name in APPS:
+        network.host(name, start=subscribe)
+    verbs: list[Callable[[str], object]] = [
+        network.refuse,
+        network.black_hole,
+        network.reset,
+        network.half_open,
+        partial(network.latency, 0.1),
+    ]
+
+    async def main() -> None:
+        await asyncio.sleep(1)
+        loop, chance = asyncio.get_running_loop(), random.Random(1)
+        async with three() as group, asyncio.TaskGroup() as tasks:
+            end = loop.time() + seconds
+
+            async def break_things() -> None:
+                while loop.time() < end:
+                    name = chance.choice(APPS)
+                    if chance.random() < 0.2:
+                        network.host(name).crash("silent")
+                        await asyncio.sleep(2)
+                        network.host(name).restart()
+                    else:
+                        fault = chance.choice(verbs)(name)
+                        await asyncio.sleep(2)
+                        if isinstance(fault, Fault):
+                            fault.repair()
+                    await asyncio.sleep(8)
+
+            tasks.create_task(break_things())
+            while loop.time() < end:
+                tasks.create_task(group.deliver(Event("E_ACC_CDR", {"callid": "a84b4c76e66710"}), within=1.0))
+                await asyncio.sleep(chance.expovariate(rate))
+
+    return simulated, main()
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exchanges", type=int, default=100_000)
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="show where the time goes")
     options = parser.parse_args()
     cases: list[tuple[str, int, dict[str, Any]]] = [
         ("one in flight", 1, {}),
@@ -94,20 +183,28 @@ def main() -> None:
         ("one in flight, log-normal latency", 1, {"latency": log_normal(0.001)}),
     ]
     for name, window, settings in cases:
-        simulated, program = simulation(options.exchanges, window, **settings)
-        profile = cProfile.Profile()
-        began, used = time.perf_counter(), time.process_time()
-        if options.profile:
-            profile.runcall(simulated.run, program)
-        else:
-            simulated.run(program)
-        took, used = time.perf_counter() - began, time.process_time() - used
-        print(
-            f"{name}: {options.exchanges / used:,.0f} exchanges/s of one core, {options.exchanges / took:,.0f} by the "
-            f"clock; {simulated.loop.now:,.1f} s simulated in {took:.2f} s"
-        )
-        if options.profile:
-            pstats.Stats(profile).sort_stats("tottime").print_stats(14)
+        report(f"exchanges, {name}", options.exchanges, *simulation(options.exchanges, window, **settings), options)
+    for window in (1, 64):
+        deliveries = options.exchanges // 4
+        report(f"deliveries, {window} in flight", deliveries, *delivering(deliveries, window), options)
+    for rate, seconds in ((10, 2000), (100, 200)):
+        report(f"deliveries, {rate}/s with faults", rate * seconds, *with_faults(seconds, rate), options)
+
+
+def report(
+    name: str, count: int, simulated: Simulation, program: Coroutine[Any, Any, None], options: argparse.Namespace
+) -> None:
+    """Run one case and print its line."""
+    profile = cProfile.Profile()
+    began = time.process_time()
+    if options.profile:
+        profile.runcall(simulated.run, program)
+    else:
+        simulated.run(program)
+    used = time.process_time() - began
+    print(f"{name}: {count / used:,.0f} per second of one core; {simulated.loop.now / used:,.0f} times real time")
+    if options.profile:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(14)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ html_title = f"{project} {release}"
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+highlight_language = "none"  # a fence without a language is a drawing
 default_role = "code"  # docstrings write `name`, as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from failover.blocking import BlockingGroup
 from failover.build import build
-from failover.errors import ClosedError, ConfigError, UsageError, WrongLoopError
+from failover.errors import ClosedError, UsageError, WrongLoopError
 from failover.event import Event
 from failover.net.peers import Peers
 from failover.receipt import Receipt
@@ -60,7 +60,7 @@ class Group:
         self.drain = check_seconds("drain", drain, zero=True)
         self._defaults = Defaults() if defaults is None else defaults
         self._peers = peers
-        self._rng = Random() if rng is None else rng  # noqa: S311  # chooses among sockets, no secrets
+        self._rng = Random() if rng is None else rng  # chooses among sockets, no secrets
         self.forget()
 
     def forget(self) -> None:
@@ -141,21 +141,21 @@ class Group:
         """
         if self._loop is None or self._sink is None or self._closing:
             return
+        own = 0.0 if self._nested else self.drain  # the outermost group has waited for all of them
+        wait = own if drain is None else check_seconds("drain", drain, zero=True)
         self._closing = True
         self._thread = 0
-        if drain is None:
-            wait = 0.0 if self._nested else self.drain  # the outermost group has waited for all of them
-        else:
-            wait = check_seconds("drain", drain, zero=True)
         try:
             if self._in_flight and wait:
                 self._idle = self._loop.create_future()
                 await asyncio.wait([self._idle], timeout=wait)
         finally:
-            await self._sink.aclose()
-            self._loop = None
-            self._sink = None
-            self.watchers.clear()
+            try:
+                await self._sink.aclose()
+            finally:  # a sink that fails to close must not leave the group half closed for ever
+                self._loop = None
+                self._sink = None
+                self.watchers.clear()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -166,9 +166,7 @@ class Group:
     ) -> None:
         await self.aclose()
 
-    async def deliver(
-        self, event: Event, *, deadline: float | None = None, within: float | None = None
-    ) -> Receipt:
+    async def deliver(self, event: Event, *, deadline: float | None = None, within: float | None = None) -> Receipt:
         """Deliver one event.
 
         Args:
@@ -263,9 +261,7 @@ class Group:
         if self._sink is None:
             return Status(self.name, up=False, reason="not open")
         status = self._sink.status()
-        return Status(
-            self.name, status.up, status.reason, self._in_flight, status.outcomes, status.late, (status,)
-        )
+        return Status(self.name, status.up, status.reason, self._in_flight, status.outcomes, status.late, (status,))
 
     def _check(self, event: Event, deadline: float | None, within: float | None) -> float | None:
         """Refuse misuse; return the absolute deadline."""

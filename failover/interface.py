@@ -120,9 +120,11 @@ class EventInterface:
         for subscription in self._all():
             subscription.stop()
             subscription.until = math.inf
-        for place in {*self._kept, *(subscription.place for subscription in self._all())}:
-            place.ready = None
-            place.unused.set()
+            subscription.place.shut()
+        for place, task in self._kept.items():
+            place.shut()
+            if place.opening:
+                task.cancel()
         running = list(self._kept.values())
         try:
             if running:
@@ -136,7 +138,8 @@ class EventInterface:
             self._loop = None
             self._closing = False
         for task in running:
-            task.result()
+            if not task.cancelled():
+                task.result()
 
     async def __aenter__(self) -> Self:
         await self.open()

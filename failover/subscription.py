@@ -31,24 +31,39 @@ class Place:
         self.ready: asyncio.Future[Exception | None] | None = None
         """Done once it is open (or could not be opened); None while the interface is closed."""
         self.unused = asyncio.Event()
+        self.opening = False
+        """Whether it is waiting for the group to open."""
 
     def expect(self, loop: asyncio.AbstractEventLoop) -> None:
         """Whoever comes from now on waits until it is opened (again)."""
         self.ready = loop.create_future()
         self.unused = asyncio.Event()
 
+    def shut(self) -> None:
+        """Have it closed, and let nobody wait for it any more."""
+        self.unused.set()
+        if self.ready is not None and not self.ready.done():
+            self.ready.set_result(ClosedError("the event interface was closed"))
+        self.ready = None
+
     async def keep(self) -> None:
         """Open the group, and close it when nobody uses it any more; one that is open already stays its owner's."""
         while self.users and self.ready is not None:  # again if it is subscribed anew while it is being closed
             ready, unused = self.ready, self.unused
             owned = not _is_open(self.group)
+            problem: Exception | None = None
+            self.opening = True
             try:
                 if owned:
                     await self.group.open()
-            except Exception as problem:  # noqa: BLE001  # for everyone who wants to use it
+            except Exception as error:  # noqa: BLE001  # for everyone who wants to use it
+                problem = error
+            finally:
+                self.opening = False
+            if not ready.done():
                 ready.set_result(problem)
+            if problem is not None:
                 return
-            ready.set_result(None)
             try:
                 await unused.wait()
             finally:

@@ -560,9 +560,10 @@ def test_a_sink_that_is_being_closed_can_subscribe_again() -> None:
 class Odd:
     """A sink of another author that opens slowly, fails to open, or breaks the rules when it delivers."""
 
-    def __init__(self, name: str, *, fault: Exception | None = None) -> None:
+    def __init__(self, name: str, *, fault: Exception | None = None, remains: Exception | None = None) -> None:
         self.name = name
         self.fault = fault
+        self.remains = remains
         self.go = asyncio.Event()
         self.opened = 0
         self.closed = 0
@@ -586,8 +587,10 @@ class Odd:
         return Status(self.name, up=True)
 
     async def aclose(self) -> None:
-        """Count it."""
+        """Count it, or fail."""
         self.closed += 1
+        if self.remains is not None:
+            raise self.remains
 
 
 def test_events_wait_for_a_socket_that_is_opening() -> None:
@@ -681,11 +684,11 @@ def test_cancelling_leaves_nothing_behind() -> None:
     """A cancelled `raise_event` abandons its attempts, observers get the partial receipts, no task stays."""
 
     async def body() -> None:
-        ended: list[DeliveryEnded] = []
+        ended: list[Receipt] = []
 
         def observe(record: Record) -> None:
             if isinstance(record, DeliveryEnded):
-                ended.append(record)
+                ended.append(record.receipt)
 
         async with listening(2) as (one, two), EventInterface(timeout=5, observers=[observe]) as events:
             events.subscribe("E_A", one.socket)
@@ -700,7 +703,7 @@ def test_cancelling_leaves_nothing_behind() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await raising
             assert asyncio.all_tasks() == before
-        outcomes = [attempt.outcome for record in ended for attempt in record.receipt.attempts]
+        outcomes = [attempt.outcome for receipt in ended for attempt in receipt.attempts]
         assert outcomes == [Outcome.CONFIRMED] * 2 + [Outcome.ABANDONED] * 2
 
     run(body)
@@ -740,3 +743,81 @@ def test_closing_waits_for_what_is_in_flight_and_can_be_cut_short() -> None:
         assert sum(isinstance(record, ConnectionChanged) and record.connected for record in records) == 2
 
     run(body)
+
+
+def test_closing_does_not_wait_for_what_never_opens() -> None:
+    """A sink that hangs while it opens is left alone, whoever waits for it is told, and so is who never got to wait."""
+
+    async def body() -> None:
+        events = EventInterface(timeout=50)
+        await events.open()
+        hanging = events.subscribe("E_A", Odd("hanging"))
+        raising = asyncio.create_task(events.raise_event("E_A"))
+        waiting = asyncio.create_task(hanging.ready())
+        await move_clock(0)
+        fresh = events.subscribe("E_A", Odd("fresh"))
+        also_waiting = asyncio.create_task(fresh.ready())
+        closing = asyncio.create_task(events.aclose())
+        await closing
+        for task in (waiting, also_waiting):
+            with pytest.raises(ClosedError):
+                await task
+        [receipt] = await raising
+        assert receipt.reason == "its socket can't be opened: the event interface was closed"
+
+    run(body)
+
+
+def test_a_fault_in_closing_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """While the interface is open it is logged; closing the interface raises it, after all is closed."""
+
+    async def body() -> None:
+        events = EventInterface()
+        await events.open()
+        first, second, third = (Odd(name, remains=OSError(f"{name} is stuck")) for name in ("first", "second", "third"))
+        third.remains = None
+        for sink in (first, second, third):
+            sink.go.set()
+            await events.subscribe("E_A", sink).ready()
+        events.unsubscribe("E_A", first)
+        await move_clock(0)
+        assert "closing <Group 'first', closed> failed" in caplog.text
+        with pytest.raises(OSError, match="second is stuck"):
+            await events.aclose()
+        assert (first.closed, second.closed, third.closed) == (1, 1, 1)
+        assert "second" not in caplog.text
+
+    run(body)
+
+
+def test_subscribed_anew_before_it_was_noticed_that_it_is_closed() -> None:
+    """A sink that is subscribed again in the very turn in which it was closed is opened again."""
+
+    async def body() -> None:
+        async with EventInterface() as events:
+            sink = Odd("odd")
+            sink.go.set()
+            await events.subscribe("E_A", sink).ready()
+            place = events.subscribe("E_A", sink).place
+            task = events._kept[place]  # pyright: ignore[reportPrivateUsage]
+            events.unsubscribe("E_A", sink)
+            task.add_done_callback(lambda _: events.subscribe("E_A", sink))
+            await asyncio.wait([task])
+            assert (await events.raise_event("E_A"))[0].confirmed
+            assert (sink.opened, sink.closed) == (2, 1)
+
+    run(body)
+
+
+def test_on_uvloop() -> None:
+    """Nothing of it depends on asyncio's own loop."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def body() -> None:
+        async with listening(2) as (one, two), EventInterface() as events:
+            events.subscribe("E_A", one.socket, expire=3600)
+            events.subscribe("E_A", f"virtual:PARALLEL {one.socket}/m {two.socket}")
+            assert [receipt.confirmed for receipt in await events.raise_event("E_A", ip="192.168.2.11")] == [True, True]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(body())

@@ -31,7 +31,7 @@ class Client:
         self.ids = itertools.count(1)
         self.task = asyncio.create_task(self.read())
 
-    async def call(self, method: str, params: dict[str, str | int]) -> Any:  # noqa: ANN401 - any JSON
+    async def call(self, method: str, params: dict[str, str | int]) -> Any:
         """Send a request and wait up to a second for its reply."""
         request_id = next(self.ids)
         future = asyncio.get_running_loop().create_future()

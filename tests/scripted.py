@@ -93,9 +93,14 @@ class Link(asyncio.Protocol):
         self.peer.links.append(self)
         if not self.peer.reads:
             self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._pause)  # uvloop begins to read all the same
         if self.peer.on_connect is not None:
             self.peer.on_connect(self)
         self.peer.news()
+
+    def _pause(self) -> None:
+        if not self.peer.reads and not self.lost.done():
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Cut requests out of the stream and have each answered by its action."""

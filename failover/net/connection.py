@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
     @property
     def full(self) -> bool:
         """Whether one more exchange would have to wait for a slot."""
-        return bool(self._held) or self.pipeline.pending >= self._limit
+        return self.pipeline.pending >= self._limit or (self.established and bool(self._held))
 
     @property
     def room(self) -> int:
@@ -194,6 +194,10 @@ class Connection(asyncio.Protocol):
             self.break_off(f"unreadable reply: {pipeline.broken}")
         elif self._held:
             self._fill()
+
+    def eof_received(self) -> None:
+        """Asyncio's call: the peer has ended its side, so nothing can be confirmed any more."""
+        self.break_off("closed by the peer")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio's call: the connection is gone."""

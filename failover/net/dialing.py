@@ -61,16 +61,24 @@ async def dial(
     transport.set_protocol(winner)
     winner.connection_made(transport)
     transport.resume_reading()
+    if isinstance(silent, _Silent):
+        for data in silent.early:
+            winner.data_received(data)
     return transport
 
 
 class _Silent(asyncio.Protocol):
-    """Holds a connection until it is known whether it wins: nothing is read from it, so nothing is missed."""
+    """Holds a connection until it is known whether it wins; nothing that comes meanwhile is missed."""
 
-    reason: Exception | None = None
+    def __init__(self) -> None:
+        self.early: list[bytes] = []
+        self.reason: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).pause_reading()  # uvloop's are none by class
+
+    def data_received(self, data: bytes) -> None:
+        self.early.append(data)  # uvloop begins to read although it was told not to
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reason = exc

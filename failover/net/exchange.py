@@ -89,7 +89,11 @@ class Exchange(Struct, eq=False, gc=False):
     def answered(self, reply: Reply, now: float) -> None:
         """Take the reply to it."""
         waiter = self.waiter
-        if waiter is None or waiter.done():
+        if not self.sent:
+            if self.connection is not None:
+                self.connection.withdraw(self)
+            self.end(Outcome.UNREACHABLE, now, "a reply came before the request had left: its peer makes up replies")
+        elif waiter is None or waiter.done():
             confirmed = _confirms(reply, self.owner)
             self.owner.heard_late(self._left(now), confirmed=confirmed, now=now)
         elif reply.error is UNSET and reply.result is not UNSET:

@@ -44,8 +44,12 @@ class Sweep:
             self._timer = None
 
     def _sweep(self) -> None:
+        self._timer = None
         now = self._loop.time()
-        for swept in list(self._pending):
-            if not swept.sweep(now):
-                self._pending.pop(swept, None)
-        self._timer = self._loop.call_later(PERIOD, self._sweep) if self._pending else None
+        try:
+            for swept in list(self._pending):
+                if not swept.sweep(now):
+                    self._pending.pop(swept, None)
+        finally:  # one that fails must not end all timeouts of the loop
+            if self._pending and self._timer is None:
+                self._timer = self._loop.call_later(PERIOD, self._sweep)

@@ -152,7 +152,7 @@ class Pipeline:
 
     def expire(self, now: float) -> None:
         """Expire what has waited for its lane's timeout; never early."""
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):  # telling one of them may make another lane
             timeout = lane.timeout
             due: list[int] = []
             for request_id, exchange in lane.items():

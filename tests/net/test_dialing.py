@@ -16,8 +16,9 @@ from failover.net.dialing import HEAD_START, dial
 from failover.net.options import ConnectionOptions
 from failover.outcome import Outcome
 from failover.receipt import Receipt
+from failover.records import BadReply, Record
 from failover.sinks.jsonrpc import jsonrpc
-from tests.scripted import Run, ScriptedPeer, black_hole, opened, turns, until
+from tests.scripted import Run, ScriptedPeer, black_hole, opened, raw, turns, until
 
 EVENT = Event("E_TEST")
 Resolve = Callable[..., None]
@@ -251,3 +252,18 @@ def test_keepalive_is_set(run: Run) -> None:
     with_it, without = run(main)
     assert with_it == (1, 7, 7)
     assert without[0] == 0
+
+
+def test_a_peer_that_speaks_first(run: Run) -> None:
+    """What a peer sends before anything was asked is read by whoever takes the connection over: nothing is missed."""
+
+    async def main() -> list[str]:
+        records: list[Record] = []
+        async with ScriptedPeer(on_connect=lambda link: link.write(b'{"id":1,"result":"hi"}{"id":')) as peer:
+            peer.script = [raw(b'ID,"result":1}')]
+            sink = jsonrpc(peer.address)
+            async with opened(sink, observers=[records.append]):
+                assert (await sink.deliver(EVENT)).confirmed
+        return [record.problem for record in records if isinstance(record, BadReply)]
+
+    assert run(main) == ["a reply to an id that was never given out"]

@@ -117,9 +117,7 @@ class FanOut(Strategy):
 
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         outcome, verdict = fan_out_outcome(receipts, self.need)
-        return Receipt(
-            event, self.name, outcome, began, self._now(), receipts, verdict, side_by_side=self.side_by_side
-        )
+        return Receipt(event, self.name, outcome, began, self._now(), receipts, verdict, side_by_side=self.side_by_side)
 
     def _leave(self, event: Event, child: Child, began: float, future: asyncio.Future[Receipt]) -> Receipt:
         """Let a child go on without anybody waiting; say so in the receipt."""
@@ -153,10 +151,13 @@ class FanOut(Strategy):
         ]
         if tasks:
             await asyncio.wait(tasks)
-        for position, future in enumerate(futures):
+        awaited: Receipt | None = getattr(ending, "receipt", None)  # a task tells its cancellation to one that asks only
+        for position, (child, future) in enumerate(zip(self.children, futures, strict=True)):
             if future in tasks:
                 try:
                     left[position] = future.result()
                 except BaseException as ended:  # noqa: BLE001  # each ends in its own way, with or without a receipt
                     left[position] = getattr(ended, "receipt", None)
+                    if left[position] is None and awaited is not None and awaited.sink == child.name:
+                        left[position] = awaited
         return self._receipt(event, began, tuple(receipt for receipt in left if receipt is not None))

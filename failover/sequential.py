@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from msgspec.structs import replace
@@ -62,7 +63,7 @@ class Sequential(Strategy):
 
     @abstractmethod
     def order(self, event: Event) -> Iterable[Child]:
-        """The children in the order in which this event tries them; asked once per event, read only as far as needed."""
+        """The children in the order in which this event tries them; asked once per event, read as far as needed."""
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Try the children in order until one settles the event; a deadline is shared among those that are left."""
@@ -103,7 +104,7 @@ class Sequential(Strategy):
         events: Sequence[Event],
         *,
         deadline: float | None = None,
-        until: Callable[[Receipt], bool] | None = None,  # noqa: ARG002  # each event moves on by itself here
+        until: Callable[[Receipt], bool] | None = None,  # each event moves on by itself here
     ) -> list[Receipt]:
         """Deliver a batch: grouped by next child, the unsettled rest goes on to the child after it."""
         receipts: list[Receipt] = [None] * len(events)  # type: ignore[list-item]  # each is filled in below
@@ -114,8 +115,15 @@ class Sequential(Strategy):
         while waiting:
             legs, exhausted = self._next_legs(orders, held, waiting)
             unsettled: list[int] = []
-            for (child, leg), results in zip(legs.items(), await self._run_legs(events, legs, deadline), strict=True):
+            limit = deadline
+            if deadline is not None and legs:
+                done = min(len(tried.get(i, ())) + len(held.get(i, ())) for leg in legs.values() for i in leg)
+                limit = self._share(deadline, len(self.children) - done)
+            for (child, leg), results in zip(
+                legs.items(), await self._run_legs(events, legs, limit, late=limit is not deadline and limit is None), strict=True
+            ):
                 simple = not tried and not held and not child.out_until  # all that was usual so far
+                failed = False
                 for index, receipt in zip(leg, results, strict=True):
                     if simple and receipt.outcome is _CONFIRMED:
                         receipts[index] = Receipt(
@@ -123,6 +131,11 @@ class Sequential(Strategy):
                         )
                         continue
                     simple = False
+                    if failed and receipt.outcome is Outcome.SKIPPED and not receipt.settled:
+                        orders[index] = chain((child,), orders[index])  # spared when an earlier one failed: look again
+                        unsettled.append(index)
+                        continue
+                    failed = failed or bool(self.quarantine and receipt.at_fault)
                     so_far = tried.setdefault(index, [])
                     so_far.append(receipt)
                     self._judge(child, receipt)
@@ -162,15 +175,12 @@ class Sequential(Strategy):
         return legs, exhausted
 
     async def _run_legs(
-        self, events: Sequence[Event], legs: dict[Child, list[int]], deadline: float | None
+        self, events: Sequence[Event], legs: dict[Child, list[int]], limit: float | None, *, late: bool
     ) -> list[list[Receipt]]:
         """Deliver to each child its part of a batch, side by side."""
-        limit = deadline
-        if deadline is not None:
-            limit = self._share(deadline, len(self.children))
-            if limit is None:
-                now = self._now()
-                return [[skipped(events[index], child.name, now, _LATE) for index in leg] for child, leg in legs.items()]
+        if late:
+            now = self._now()
+            return [[skipped(events[index], child.name, now, _LATE) for index in leg] for child, leg in legs.items()]
         until = _at_fault if self.quarantine else None
         batches = [(child.sink, [events[index] for index in leg]) for child, leg in legs.items()]
         if len(batches) == 1:
@@ -209,10 +219,8 @@ class Sequential(Strategy):
             receipts[index] = self._receipt(events[index], so_far, passed)
         return again
 
-    async def _last_resort(
-        self, event: Event, held: list[Child], tried: list[Receipt], deadline: float | None
-    ) -> None:
-        """Try quarantined children until one settles the event, longest-quarantined first, one event a child at once."""
+    async def _last_resort(self, event: Event, held: list[Child], tried: list[Receipt], deadline: float | None) -> None:
+        """Try quarantined children until one settles the event, longest-quarantined first; one event a child."""
         held.sort(key=lambda child: child.out_since)
         for position, child in enumerate(held):
             if self._loop is None:  # closed meanwhile
@@ -245,7 +253,7 @@ class Sequential(Strategy):
                 return
 
     def silent(self, child: Child, news: Silence) -> None:
-        """Quarantine a child that was silent past its own timeout; if that was the last one, this strategy is silent."""
+        """Quarantine a child that was silent past its own timeout; after the last one, this strategy is silent."""
         if self.quarantine:
             self.take_out(child, self.quarantine, "no reply although nobody waited any more", news.at)
             if all(other.out_until > news.at for other in self.children):

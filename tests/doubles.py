@@ -55,6 +55,15 @@ ANSWERS: Final = {
 """Every answer by its name."""
 
 
+@frozen
+class Under:
+    """An attempt that is under way."""
+
+    event: Event
+    began: float
+    answer: Answer
+
+
 class PlainSink:
     """A sink of the bare protocol: the next answer of its script for each attempt, the last one for all after it."""
 
@@ -70,8 +79,8 @@ class PlainSink:
         self.opened = False
         self.most = 0
         """How many attempts were under way at once, at most."""
-        self._open: dict[asyncio.Future[Receipt], Attempt] = {}
-        self._late = 0
+        self._open: dict[asyncio.Future[Receipt], Under] = {}
+        self._left: dict[asyncio.Future[Receipt], tuple[Under, Attempt]] = {}
 
     async def open(self, opening: Opening) -> None:
         """Take what a real one takes."""
@@ -108,54 +117,56 @@ class PlainSink:
         loop = asyncio.get_running_loop()
         now = loop.time()
         begun: asyncio.Future[Receipt] = loop.create_future()
-        attempt = Attempt(event, self.name, Outcome.SKIPPED, now, now)
-        if not self.opened:
-            attempt.reason = "the sink is not open"
-            begun.set_result(attempt)
-        elif deadline is not None and deadline <= now:
-            attempt.reason = "no time left before the deadline"
-            begun.set_result(attempt)
+        if not self.opened or (deadline is not None and deadline <= now):
+            reason = "no time left before the deadline" if self.opened else "the sink is not open"
+            begun.set_result(Attempt(event, self.name, Outcome.SKIPPED, now, now, reason=reason))
         else:
             answer = self.script[min(len(self.given), len(self.script) - 1)]
             self.given.append(event)
             self.deadlines.append(deadline)
             self.times.append(now)
-            attempt.sent = answer.sent
-            self._open[begun] = attempt
+            self._open[begun] = Under(event, now, answer)
             self.most = max(self.most, len(self._open))
-            loop.call_later(answer.delay, self._answer, begun, attempt, answer)
+            loop.call_later(answer.delay, self._answer, begun)
             if deadline is not None:
                 loop.call_at(deadline, self._abandon, begun, "deadline")
         return begun
 
-    def _answer(self, begun: asyncio.Future[Receipt], attempt: Attempt, answer: Answer) -> None:
+    def _answer(self, begun: asyncio.Future[Receipt]) -> None:
         now = asyncio.get_running_loop().time()
-        if begun.done() or begun not in self._open:
-            self._open.pop(begun, None)
+        under = self._open.pop(begun, None)
+        if under is not None and not begun.done():
+            begun.set_result(self._attempt(under, under.answer.outcome))
+            return
+        left = self._left.pop(begun, None)
+        if left is not None:
+            under, attempt = left
+            answer = under.answer
             if answer.outcome in (Outcome.CONFIRMED, Outcome.REJECTED):
-                self._late += 1
                 confirmed = answer.outcome is Outcome.CONFIRMED or answer.verdict is Verdict.CONFIRM
                 self.tell(LateConfirmation(self.name, attempt, confirmed, now))
             elif answer.outcome is Outcome.UNCONFIRMED:
                 self.tell(Silence(self.name, attempt, now))
-            return
-        del self._open[begun]
-        attempt.outcome, attempt.verdict, attempt.ended = answer.outcome, answer.verdict, now
-        begun.set_result(attempt)
 
     def _abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt:
         assert isinstance(begun, asyncio.Future)
-        attempt = self._open.pop(begun, None)
-        if attempt is None:
+        under = self._open.pop(begun, None)
+        if under is None:
             if not begun.cancelled():
                 return begun.result()
             now = asyncio.get_running_loop().time()
             return Attempt(Event("unknown"), self.name, Outcome.ABANDONED, now, now, reason=reason, sent=True)
-        attempt.outcome, attempt.reason = Outcome.ABANDONED, reason
-        attempt.ended = asyncio.get_running_loop().time()
+        attempt = self._attempt(under, Outcome.ABANDONED, reason)
+        self._left[begun] = under, attempt
         if not begun.done():
             begun.set_result(attempt)
         return attempt
+
+    def _attempt(self, under: Under, outcome: Outcome, reason: str = "") -> Attempt:
+        now = asyncio.get_running_loop().time()
+        verdict = None if outcome is Outcome.ABANDONED else under.answer.verdict
+        sent = under.answer.sent
+        return Attempt(under.event, self.name, outcome, under.began, now, verdict=verdict, reason=reason, sent=sent)
 
 
 class FastSink(PlainSink):

@@ -16,7 +16,8 @@ def main() -> None:
     try:
         from failover.cli.app import app
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in {"typer", "rich"}:
+        name = (missing.name or "").partition(".")[0]
+        if name not in {"typer", "rich"}:
             raise
-        sys.exit(f"failover: the command line needs {missing.name}; install it with: pip install 'failover[cli]'")
+        sys.exit(f"failover: the command line needs {name}; install it with: pip install 'failover[cli]'")
     app(prog_name="failover")

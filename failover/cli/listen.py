@@ -82,8 +82,9 @@ async def _listen(subscriber: Subscriber, answer: Callable[[], object], *, drain
     async with subscriber:
         _say(f"listening on {subscriber.socket}; Ctrl-C ends it")
         await end.wait()
+        before = subscriber.status()
         await subscriber.aclose(within=drain)
-    return subscriber.status()
+    return subscriber.status() if drain else before  # whom silence kept waiting is cut off, not refused
 
 
 def _answer(reply: str | None, error: int | None, *, silent: bool) -> Callable[[], object]:

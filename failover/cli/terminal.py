@@ -18,6 +18,7 @@ from failover.receipt import Receipt
 __all__ = [
     "EXIT_STATUS",
     "FAILED",
+    "INTERRUPTED",
     "WRONG",
     "exit_status",
     "fail",
@@ -33,6 +34,9 @@ FAILED: Final = 1
 
 WRONG: Final = 2
 """It was asked for wrongly; the same as a shell's tools say of unknown options."""
+
+INTERRUPTED: Final = 130
+"""Ctrl-C; what shells give as 128 and the signal's number."""
 
 EXIT_STATUS: Final = {
     Outcome.CONFIRMED: 0,
@@ -90,6 +94,8 @@ def friendly() -> Generator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)
     except FailoverError as error:
         fail(str(error), WRONG)
     except OSError as error:

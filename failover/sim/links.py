@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ def log_normal(median: float, sigma: float = 0.5) -> Latency:
     """
     if median <= 0 or sigma < 0:
         raise ConfigError(f"log_normal({median}, {sigma}): expected median > 0, in seconds, and sigma >= 0")
-    return lambda generator: median * generator.lognormvariate(0.0, sigma)
+    return lambda generator: median * math.exp(generator.gauss(0.0, sigma))
 
 
 class Link:

@@ -40,6 +40,8 @@ INSTANT_LIMIT: Final = 1_000_000
 """Callbacks that may run without time moving on; a program that spins with `sleep(0)` would never end."""
 STEPS_TO_CLEAN_UP: Final = 100_000
 """Callbacks beyond `max_steps` for what tasks do when they are cancelled."""
+INSPECT_EVERY: Final = 4_000
+"""Callbacks between two looks at bounds that are not worth a look per callback."""
 COLLECT_EVERY: Final = 20_000
 """Callbacks between two collections of garbage; automatic ones would come at moments that differ between runs."""
 
@@ -139,6 +141,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
         self._failure: BaseException | None = None
         self.collects = False
         self._next_collection = COLLECT_EVERY
+        self._moved = (-1.0, 0)  # when time was last seen to move on, and at which step
 
     def __del__(self) -> None:
         """Nothing to release, so none that is dropped unclosed is worth a warning."""
@@ -210,6 +213,7 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
     def fail(self, error: BaseException) -> None:
         """End the run with an exception, after the turn that runs; the first one counts."""
         self._failure = self._failure or error
+        self._stopping = True
 
     def defer(self, when: float, item: Item) -> None:
         """Run an item of the network at a time, without a handle around it."""
@@ -244,20 +248,17 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def _run_once(self) -> None:  # noqa: C901, PLR0912  one loop, and every call in it would be paid per turn
+    def _run_once(self) -> None:
         """Run turns until the loop is told to stop: asyncio's `run_forever` calls this in a loop of its own."""
         ready, heap = self._ready, self.heap
         popleft, append, heappop = ready.popleft, ready.append, heapq.heappop
-        instant = 0
+        inspection = self._inspect()
         while True:
             if not ready and not self._stopping:
-                while heap and heap[0][2]._cancelled:
-                    self._discard(heappop(heap)[2])
-                if not heap:
-                    raise self._deadlock()
-                if heap[0][0] > self.now:
-                    self.now = heap[0][0]
-                    instant = 0
+                if heap and not heap[0][2]._cancelled:
+                    self.now = max(self.now, heap[0][0])
+                else:
+                    self._jump()
             now = self.now
             while heap and heap[0][0] <= now:
                 append(heappop(heap)[2])
@@ -266,27 +267,52 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
                 item = popleft()
                 if not item._cancelled:
                     item._run()
-            self.steps += turn
-            instant += turn
-            if instant > INSTANT_LIMIT:
-                raise SimulationError(
-                    f"{instant} callbacks ran at {now:.9f} s and time did not move on: something polls without waiting "
-                    f"(asyncio.sleep(0) in a loop?); running tasks:{self._waiting()}"
-                )
-            if self._max_steps is not None and self.steps > self._max_steps:
-                allowed, self._max_steps = self._max_steps, self.steps + STEPS_TO_CLEAN_UP
-                raise SimulationError(
-                    f"the simulation took {self.steps} steps in {now:.9f} s of virtual time, max_steps={allowed}: "
-                    f"give it more, or end it sooner; running tasks:{self._waiting()}"
-                )
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
-            if self.collects and self.steps >= self._next_collection:
-                self._next_collection = self.steps + COLLECT_EVERY
-                gc.collect(1)
+            self.steps = steps = self.steps + turn
+            if steps >= inspection:
+                inspection = self._inspect()
             if self._stopping:
+                failure, self._failure = self._failure, None
+                if failure is not None:
+                    raise failure
                 return
+
+    def _jump(self) -> None:
+        """Nothing is ready: go on to the time of the next timer, past those that were cancelled."""
+        heap = self.heap
+        while heap and heap[0][2]._cancelled:
+            self._discard(heapq.heappop(heap)[2])
+        if not heap:
+            raise DeadlockError(
+                f"at {self.now:.9f} s everyone waits and no timer, segment or callback is left to wake anyone; "
+                f"waiting tasks:{self._waiting()}"
+            )
+        self.now = max(self.now, heap[0][0])
+
+    def _inspect(self) -> int:
+        """See every few thousand steps that this gets anywhere.
+
+        Returns:
+            The step at which to look again.
+        """
+        steps = self.steps
+        if self._max_steps is not None and steps > self._max_steps:
+            allowed, self._max_steps = self._max_steps, steps + STEPS_TO_CLEAN_UP
+            raise SimulationError(
+                f"the simulation took {steps} steps in {self.now:.9f} s of virtual time, max_steps={allowed}: "
+                f"give it more, or end it sooner; running tasks:{self._waiting()}"
+            )
+        if self.now > self._moved[0]:
+            self._moved = self.now, steps
+        elif steps - self._moved[1] > INSTANT_LIMIT:
+            stuck, self._moved = steps - self._moved[1], (self.now, steps)
+            raise SimulationError(
+                f"{stuck} callbacks ran at {self.now:.9f} s and time did not move on: something polls without waiting "
+                f"(asyncio.sleep(0) in a loop?); running tasks:{self._waiting()}"
+            )
+        if self.collects and steps >= self._next_collection:
+            self._next_collection = steps + COLLECT_EVERY
+            gc.collect(1)
+        return steps + INSPECT_EVERY if self._max_steps is None else min(steps + INSPECT_EVERY, self._max_steps + 1)
 
     def _discard(self, item: Item) -> None:
         if isinstance(item, Timer):
@@ -306,12 +332,6 @@ class SimulatedLoop(Opening, Refusals, asyncio.BaseEventLoop):  # type: ignore[m
     def tasks(self) -> list[asyncio.Task[Any]]:
         """The tasks that have not ended, oldest first."""
         return sorted(asyncio.all_tasks(self), key=hash)
-
-    def _deadlock(self) -> DeadlockError:
-        return DeadlockError(
-            f"at {self.now:.9f} s everyone waits and no timer, segment or callback is left to wake anyone; "
-            f"waiting tasks:{self._waiting()}"
-        )
 
     def _waiting(self) -> str:
         return "".join(f"\n  {line}" for line in map(describe, self.tasks())) or " none"

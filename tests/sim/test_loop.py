@@ -81,8 +81,9 @@ def test_a_deadlock_is_an_error() -> None:
     ]
 
 
-def test_spinning_is_an_error() -> None:
+def test_spinning_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that polls without waiting is stopped: virtual time would never move on."""
+    monkeypatch.setattr("failover.sim.loop.INSTANT_LIMIT", 10_000)
 
     async def main() -> None:
         while True:  # noqa: ASYNC110

@@ -193,5 +193,8 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
         if self.error is not None:
             data["error"] = {"code": self.error.code, "message": self.error.text, "data": self.error.data}
         if self.raw_result is not None:
-            data["result"] = self.result
+            try:
+                data["result"] = self.result
+            except ValueError:  # what the peer gave is no valid JSON, and still to be told
+                data["result"] = bytes(self.raw_result).decode("utf-8", "replace")
         return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from uuid import uuid4
 
 import msgspec
@@ -26,7 +26,15 @@ Params: TypeAlias = "Mapping[str, Any] | Sequence[Any] | None"
 _encode = msgspec.json.Encoder().encode
 _PLAIN: Final = frozenset({str, int, bool, type(None)})  # nothing to check but what the encoder itself refuses
 _ESCAPED: Final = re.compile(rb'["\\\x00-\x1f]')
-_SHORT: Final = {b'"': b'\\"', b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r", b"\t": b"\\t", b"\b": b"\\b", b"\f": b"\\f"}
+_SHORT: Final = {
+    b'"': b'\\"',
+    b"\\": b"\\\\",
+    b"\n": b"\\n",
+    b"\r": b"\\r",
+    b"\t": b"\\t",
+    b"\b": b"\\b",
+    b"\f": b"\\f",
+}
 
 
 class Event:
@@ -53,29 +61,33 @@ class Event:
     body: bytes | None
     """The params as they go on the wire, a JSON object or array; None without params."""
 
-    def __init__(self, name: str, params: Params = None, *, id: str | None = None) -> None:  # noqa: A002  # the field's word
+    def __init__(self, name: str, params: Params = None, *, id: str | None = None) -> None:  # the field's word
         if type(name) is not str or not name:
             raise EventError(f"an event's name must be a non-empty string, not {name!r}")
         if id is not None and (type(id) is not str or not id):
             raise EventError(f"the id of event {name!r} must be a non-empty string or None, not {id!r}")
+        if not name.isascii():
+            _encode_text(name, f"event {name!r}", "its name")
+        if id is not None and not id.isascii():
+            _encode_text(id, f"event {name!r}", "its id")
         self.name = name
         self.params = params
         self._id = id
         if type(params) is dict:
-            for key, value in params.items():
+            named: dict[Any, Any] = params
+            for key, value in named.items():
                 if type(key) is not str or type(value) not in _PLAIN:
                     self.body = _encode_checked(name, params)
                     return
         elif params is None:
             self.body = None
-            _encode_text(name, "name", name)
             return
         else:
             self.body = _encode_checked(name, params)
             return
         try:
             self.body = _encode(params)
-        except UnicodeEncodeError:
+        except ValueError:  # a lone surrogate, or an integer without end
             self.body = _encode_checked(name, params)  # finds which one it is
 
     @property
@@ -95,14 +107,15 @@ def _encode_checked(name: str, params: Any) -> bytes:
     """Encode params of any allowed shape, checking each value."""
     where = f"event {name!r}: params"
     if isinstance(params, Mapping):
-        return _encode_object(list(params.items()), where, 1)
+        return _encode_object(list(cast("Mapping[Any, Any]", params).items()), where, 1)
     if isinstance(params, (list, tuple)):
-        if params and all(type(item) is tuple for item in params):
-            for item in params:
+        items = cast("Sequence[Any]", params)
+        if items and all(type(item) is tuple for item in items):
+            for item in items:
                 if len(item) != 2:  # noqa: PLR2004  # a name and a value
                     raise EventError(f"{where}: a (name, value) tuple was expected, not {item!r}")
-            return _encode_object(params, where, 1)
-        return _encode_array(params, where, 1)
+            return _encode_object(items, where, 1)
+        return _encode_array(items, where, 1)
     raise EventError(
         f"{where} must be a dict, a list of (name, value) tuples, a list of values or None, not {_kind(params)}"
     )
@@ -113,7 +126,9 @@ def _encode_object(pairs: Sequence[tuple[Any, Any]], where: str, depth: int) -> 
     for key, value in pairs:
         if type(key) is not str:
             raise EventError(f"{where}: a name must be a string, not {key!r}; JSON objects have no other keys")
-        members.append(_encode_text(key, where, f"name {key!r}") + b":" + _encode_value(value, f"{where}[{key!r}]", depth))
+        members.append(
+            _encode_text(key, where, f"name {key!r}") + b":" + _encode_value(value, f"{where}[{key!r}]", depth)
+        )
     return b"{" + b",".join(members) + b"}"
 
 
@@ -123,9 +138,11 @@ def _encode_array(values: Sequence[Any], where: str, depth: int) -> bytes:
 
 
 def _encode_value(value: Any, where: str, depth: int) -> bytes:
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     if kind is str:
         return _encode_text(value, where, "this string")
+    if kind is int:
+        return _encode_int(value, where)
     if kind in _PLAIN:
         return _encode(value)
     if kind is float:
@@ -143,6 +160,13 @@ def _encode_value(value: Any, where: str, depth: int) -> bytes:
     raise EventError(
         f"{where}: {_kind(value)} can't be carried by JSON; use str, int, float, bool, None, bytes, a list or a dict"
     )
+
+
+def _encode_int(value: int, where: str) -> bytes:
+    try:
+        return _encode(value)
+    except ValueError:
+        raise EventError(f"{where}: this integer has too many digits (sys.get_int_max_str_digits)") from None
 
 
 def _encode_text(text: str, where: str, what: str) -> bytes:

@@ -90,8 +90,10 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
     @property
     def at_fault(self) -> bool:
         """Whether this outcome is evidence that the sink is out of order (what quarantines it)."""
-        return (self.outcome is Outcome.UNREACHABLE or self.outcome is Outcome.UNCONFIRMED) and not self.cut_short and (
-            not self.children or any(child.at_fault for child in self.children)
+        return (
+            (self.outcome is Outcome.UNREACHABLE or self.outcome is Outcome.UNCONFIRMED)
+            and not self.cut_short
+            and (not self.children or any(child.at_fault for child in self.children))
         )
 
     @property
@@ -187,7 +189,7 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
         )
 
     def _to_dict(self, origin: float) -> dict[str, Any]:
-        data = Receipt._to_dict(self, origin)
+        data = super()._to_dict(origin)
         if self.request_id is not None:
             data["request_id"] = self.request_id
         if self.error is not None:

@@ -152,14 +152,7 @@ class ConnectionChanged:
 
 
 Record: TypeAlias = (
-    AttemptEnded
-    | BadReply
-    | ConnectionChanged
-    | DeliveryEnded
-    | LateConfirmation
-    | Quarantined
-    | Reinstated
-    | Silence
+    AttemptEnded | BadReply | ConnectionChanged | DeliveryEnded | LateConfirmation | Quarantined | Reinstated | Silence
 )
 Observer: TypeAlias = Callable[[Record], object]
 
@@ -171,5 +164,5 @@ def notify(observers: tuple[Observer, ...], record: Record) -> None:
     for observer in observers:
         try:
             observer(record)
-        except Exception:  # an observer's fault must not become an event's
+        except Exception:  # noqa: BLE001  # an observer's fault must not become an event's
             _log.exception("observer %r failed on %s", observer, type(record).__name__)

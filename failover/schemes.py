@@ -104,5 +104,7 @@ def _load() -> None:
     for point in entry_points(group=ENTRY_POINTS):
         scheme = point.load()
         if not isinstance(scheme, Scheme) or scheme.name != point.name:
-            raise ConfigError(f"the entry point {point.name!r} of {ENTRY_POINTS} must lead to a Scheme of that name, not {scheme!r}")
+            raise ConfigError(
+                f"the entry point {point.name!r} of {ENTRY_POINTS} must lead to a Scheme of that name, not {scheme!r}"
+            )
         register(scheme)

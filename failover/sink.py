@@ -53,7 +53,7 @@ class Status:
     up: bool
     reason: str = ""
     in_flight: int = 0
-    outcomes: dict[Outcome, int] = Factory(dict)
+    outcomes: dict[Outcome, int] = Factory(dict[Outcome, int])
     late: int = 0
     children: tuple[Status, ...] = ()
 

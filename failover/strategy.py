@@ -67,7 +67,7 @@ class Strategy:
         names = [child.name if isinstance(child, Sink) else str(child) for child in self.declared]
         for twice in sorted({one for one in names if names.count(one) > 1}):
             raise ConfigError(
-                f"{self.name} has two children named {twice!r}: give one of them another name, e.g. jsonrpc(…, name='b')"
+                f"{self.name} has two children named {twice!r}; give one of them another, e.g. jsonrpc(…, name='b')"
             )
         self.children: tuple[Child, ...] = ()
         """The children, once opened; empty before."""

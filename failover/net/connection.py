@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from failover.net.dialing import GRACE
 from failover.net.exchange import Exchange
 from failover.net.options import ConnectionOptions
 from failover.net.sweep import Sweep
@@ -60,6 +61,9 @@ class Connection(asyncio.Protocol):
         self._out: list[Exchange] = []  # written at the end of this loop turn
         self._held: dict[Exchange, None] = {}  # waits for the connection, for a slot, or for the transport
         self._flushing = False
+        self._cut: asyncio.TimerHandle | None = None  # ends a close for which the peer doesn't do its part
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Done when nothing is left of it."""
         self._burst = 0  # how many replies the last read brought
 
     @property
@@ -157,18 +161,30 @@ class Connection(asyncio.Protocol):
         self._ready = False
         if self._transport is not None:
             self._transport.abort()
+        else:
+            self._gone()
         self._end(reason)
         self._owner.lost(self, reason)
 
     def close(self) -> None:
-        """End the connection in an orderly way; nothing should be in flight any more."""
-        if self._transport is not None and not self.closed:
-            self.closed = True
-            self._ready = False
-            self._transport.close()
-            self._end("closed")
-        else:
-            self.break_off("closed")
+        """End the connection in an orderly way; what is still in it is abandoned, which says nothing of the peer."""
+        if self.closed:
+            return
+        self.closed = True
+        self._ready = False
+        now = self._loop.time()
+        for exchange in self.exchanges():
+            exchange.abandon("the connection was closed", now)
+        self._held.clear()
+        self._out.clear()
+        self._sweep.discard(self)
+        self.pipeline.forget()
+        if self._transport is None:
+            self._gone()
+            return
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._cut = self._loop.call_later(GRACE, self._transport.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio's call: send what waited for the connection."""
@@ -201,6 +217,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio's call: the connection is gone."""
+        if self._cut is not None:
+            self._cut.cancel()
+        self._gone()
         self.break_off("closed by the peer" if exc is None else f"connection lost: {exc}")
 
     def pause_writing(self) -> None:
@@ -257,6 +276,10 @@ class Connection(asyncio.Protocol):
         for exchange in notifications:
             exchange.written(self._loop.time())
 
+    def _gone(self) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
+
     def _end(self, reason: str) -> None:
         """Tell all that is in it."""
         now = self._loop.time()
@@ -276,5 +299,7 @@ class Connection(asyncio.Protocol):
         if isinstance(fault, Malformed):
             self._owner.odd(fault.problem, fault.frame)
         else:
-            known = "an id that was answered or given up before" if fault.duplicate else "an id that was never given out"
+            known = (
+                "an id that was answered or given up before" if fault.duplicate else "an id that was never given out"
+            )
             self._owner.odd(f"a reply to {known}", str(fault.request_id).encode())

@@ -90,7 +90,7 @@ async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> l
         ip_address(host)
     except ValueError:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return _interleaved([(family, address[0]) for family, _, _, _, address in found])
+        return _interleaved([(family, str(address[0])) for family, _, _, _, address in found])
     return [host]  # needs no resolver, whose threads may all be waiting for other names
 
 

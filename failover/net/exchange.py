@@ -25,6 +25,7 @@ class Waiter(Protocol):
 
     def done(self) -> bool:
         """Whether nobody waits any more."""
+        ...
 
     def set_result(self, result: Attempt, /) -> None:
         """Take what an exchange has left."""
@@ -40,8 +41,9 @@ class Owner(Protocol):
     confirmed: int
     """How many of its attempts were confirmed."""
 
-    def judge(self, error: ErrorReply) -> Verdict:
+    def judge(self, error: ErrorReply, /) -> Verdict:
         """What an error reply means."""
+        ...
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt ended other than confirmed, or is watched."""
@@ -59,8 +61,8 @@ class Owner(Protocol):
 class Exchange(Struct, eq=False, gc=False):
     """What a connection knows of one event. It outlives its attempt for as long as a reply can tell us something.
 
-    Unknown to the garbage collector, which would otherwise look at all that is in flight again and again (a fifth of the
-    cost of a large batch): ending or closing cuts its ties, so cycles last only as long as what it is a part of.
+    Unknown to the garbage collector, which would otherwise look at all that is in flight again and again (a fifth of
+    the cost of a large batch): ending or closing cuts its ties, so cycles last only as long as what it is a part of.
 
     Args:
         event: What is delivered.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import Attribute, field, frozen
 from tenacity.wait import wait_base, wait_exponential
 
@@ -13,23 +15,34 @@ from failover.sink import check_seconds
 __all__ = ["ConnectionOptions"]
 
 
-def _seconds(_: object, attribute: Attribute[float], value: float) -> None:
+def _seconds(_: object, attribute: Attribute[Any], value: float) -> None:
     check_seconds(attribute.name, value)
 
 
-def _count(_: object, attribute: Attribute[int], value: int) -> None:
+def _count(_: object, attribute: Attribute[Any], value: int) -> None:
     if type(value) is not int or not 1 <= value <= MAX_ID:
         raise ConfigError(f"{attribute.name} must be a whole number of 1 or more, not {value!r}")
 
 
-def _keepalive(_: object, __: Attribute[float | None], value: float | None) -> None:
+def _keepalive(_: object, __: Attribute[Any], value: float | None) -> None:
     if value is not None and check_seconds("keepalive", value) < 1:
-        raise ConfigError(f"keepalive must be 1 second or more, or None, not {value!r}; the kernel counts whole seconds")
+        raise ConfigError(
+            f"keepalive must be 1 second or more, or None, not {value!r}; the kernel counts whole seconds"
+        )
 
 
-def _policy(_: object, __: Attribute[WaitPolicy], value: WaitPolicy) -> None:
+def _shown(policy: WaitPolicy) -> tuple[type[WaitPolicy], dict[str, Any]]:
+    """What makes two policies the same; tenacity's are compared by identity."""
+    return type(policy), vars(policy)
+
+
+def _policy(_: object, __: Attribute[Any], value: WaitPolicy) -> None:
     if not isinstance(value, wait_base):
         raise ConfigError(f"reconnect must be a wait policy of tenacity, e.g. wait_exponential(max=10), not {value!r}")
+
+
+def _exponential() -> WaitPolicy:
+    return wait_exponential(multiplier=0.1, max=10.0)
 
 
 @frozen
@@ -55,7 +68,7 @@ class ConnectionOptions:
     waiting: int = field(default=16 * 1024, validator=_count)
     write_buffer: int = field(default=64 * 1024, validator=_count)
     connect_timeout: float = field(default=0.5, validator=_seconds)
-    reconnect: WaitPolicy = field(factory=lambda: wait_exponential(multiplier=0.1, max=10.0), validator=_policy, eq=vars)
+    reconnect: WaitPolicy = field(factory=_exponential, validator=_policy, eq=_shown)
     keepalive: float | None = field(default=15.0, validator=_keepalive)
     max_frame: int = field(default=4 * 2**20, validator=_count)
     max_depth: int = field(default=64, validator=_count)

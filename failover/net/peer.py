@@ -13,7 +13,7 @@ from typing import Final
 from attrs import frozen
 
 from failover.net.connection import Connection
-from failover.net.dialing import dial
+from failover.net.dialing import GRACE, dial
 from failover.net.options import ConnectionOptions
 from failover.net.sweep import Sweep
 from failover.pacing import PolicyState, delay
@@ -71,9 +71,11 @@ class Lease:
         """Whether the connection is known to be down."""
         return self.peer.down
 
-    def release(self) -> None:
-        """Give the claim back. Idempotent."""
+    async def aclose(self) -> None:
+        """Give the claim back; if it was the last one, wait until nothing is left of the connection. Idempotent."""
         self.peer.release(self)
+        if self.peer.closed:
+            await self.peer.aclose()
 
 
 class Peer:
@@ -167,6 +169,8 @@ class Peer:
         self.close()
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
+        if self._connection is not None:
+            await asyncio.wait([self._connection.gone], timeout=2 * GRACE)
 
     def lost(self, connection: Connection, reason: str) -> None:
         """A connection broke; have a new one made in the background, at the policy's pace."""
@@ -211,7 +215,7 @@ class Peer:
                 )
         except TimeoutError:
             connection.break_off(f"connect: no answer within {self.options.connect_timeout:g} s")
-        except Exception as error:  # resolving, connecting and TLS fail in many ways; whatever it is, nothing left
+        except Exception as error:  # noqa: BLE001  # resolving, connecting and TLS fail in many ways; whatever it is, nothing left
             connection.break_off(f"connect: {_reason(error)}")
         except asyncio.CancelledError:
             connection.break_off("closed while connecting")

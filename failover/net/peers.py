@@ -40,12 +40,13 @@ class Peers:
 
     def __init__(self, *, rng: Random | None = None, linger: float = 0.0) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rng = Random() if rng is None else rng  # noqa: S311  # ids and jitter, no secrets
+        self._rng = Random() if rng is None else rng  # ids and jitter, no secrets
         self._linger = check_seconds("linger", linger, zero=True)
         self._sweep = Sweep(self._loop)
         self._peers: dict[PeerKey, Peer] = {}
         self._dedicated: dict[Peer, None] = {}
-        self._closed = False
+        self.closed = False
+        """Whether they give no more leases."""
 
     @classmethod
     def current(cls) -> Peers:
@@ -59,7 +60,7 @@ class Peers:
             loop = asyncio.get_running_loop()
             known = _OF_LOOP.get(loop)
             peers = None if known is None else known()
-            if peers is None or peers._closed:
+            if peers is None or peers.closed:
                 peers = cls()
                 _OF_LOOP[loop] = ref(peers)
         return peers
@@ -87,7 +88,7 @@ class Peers:
             ClosedError: these peers are closed.
             WrongLoopError: they belong to another loop.
         """
-        if self._closed:
+        if self.closed:
             raise ClosedError("these peers are closed; open the group with others")
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoopError("peers belong to the loop they were made on; make others on this one")
@@ -107,7 +108,7 @@ class Peers:
 
     async def aclose(self) -> None:
         """Close all connections; what is in flight over them gets its receipt. Idempotent."""
-        self._closed = True
+        self.closed = True
         for peer in [*self._peers.values(), *self._dedicated]:
             await peer.aclose()
 

@@ -16,6 +16,7 @@ class Swept(Protocol):
 
     def sweep(self, now: float) -> bool:
         """Expire what is due; return whether anything is still pending."""
+        ...
 
 
 class Sweep:

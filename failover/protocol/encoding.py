@@ -40,7 +40,7 @@ class Dialect:
         if self._key is not None:
             body = _lead(body, self._key, _encode(event.name))
         if body is None:
-            return head[:-len(_PARAMS)] + b"}"
+            return head[: -len(_PARAMS)] + b"}"
         return head + body + b"}"
 
     def request(self, request_id: int, tail: bytes) -> bytes:

@@ -27,6 +27,7 @@ class Exchange(Protocol):
 
     def expired(self, now: float) -> bool:
         """Its lane's timeout ran out without a reply. Return whether a late one should still find it."""
+        ...
 
     def broken(self, reason: str, now: float) -> None:
         """The connection broke; no reply will come."""
@@ -178,6 +179,12 @@ class Pipeline:
             self.pending -= len(waiting)
             for exchange in waiting:
                 exchange.broken(reason, now)
+
+    def forget(self) -> None:
+        """Forget all that waits and all that has expired, without a word to them."""
+        self._tombstones.clear()
+        for lane in self._lanes.values():
+            lane.clear()
 
     def waiting(self) -> Iterator[Exchange]:
         """What waits, newest first within its lane; a snapshot."""

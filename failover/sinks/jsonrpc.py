@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from ssl import SSLContext
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from failover.address import SCHEMES, SocketAddress, Span, parse_socket
 from failover.errors import ConfigError, UsageError
@@ -91,6 +90,7 @@ class JsonRpcSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lease: Lease | None = None
         self._connection: Connection | None = None
+        self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
         self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for
 
     def __repr__(self) -> str:
@@ -104,7 +104,9 @@ class JsonRpcSink:
             ConfigError: the peer's connection is shared and has other options.
         """
         if self._loop is not None:
-            raise UsageError(f"{self.name} is open already; make a sink for each place, the connection is shared anyway")
+            raise UsageError(
+                f"{self.name} is open already; make a sink for each place, the connection is shared anyway"
+            )
         peers: Peers = opening.peers
         self._lease = peers.lease(
             self._key, self.options, observers=opening.observers, lazy=self.lazy, dedicated=self.dedicated
@@ -168,9 +170,10 @@ class JsonRpcSink:
 
     def abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt:
         """Stop waiting for a delivery that `start` began; what has left of it still gets its late confirmation."""
-        if isinstance(begun, asyncio.Future) and begun.done() and not begun.cancelled():
-            return begun.result()
-        exchange = next((exchange for exchange in self._own() if exchange.waiter is begun), None)
+        waiter = cast("asyncio.Future[Receipt]", begun)
+        if waiter.done() and not waiter.cancelled():
+            return waiter.result()
+        exchange = self._find(waiter)
         now = asyncio.get_running_loop().time()
         if exchange is None:  # its connection is gone, and nobody was there to be told
             return Attempt(_NOTHING, self.name, Outcome.ABANDONED, now, now, reason=reason, sent=True)
@@ -196,14 +199,14 @@ class JsonRpcSink:
         if self._loop is None:
             return
         now = self._loop.time()
-        for exchange in list(self._own()):
-            exchange.abandon("the group was closed", now)
         self._loop = None
-        if self._lease is not None:
-            self._lease.release()
-            self._lease = None
+        for exchange in self._own():
+            exchange.abandon("the group was closed", now)
+        lease, self._lease = self._lease, None
         self._connection = None
         self.watchers.clear()
+        if lease is not None:
+            await lease.aclose()
 
     def ended(self, attempt: Attempt) -> None:
         """Count an attempt that ended other than confirmed, and tell observers of any."""
@@ -253,12 +256,13 @@ class JsonRpcSink:
     def _begin_many(self, events: Sequence[Event], batch: Batch) -> list[Exchange]:
         """Make exchanges for a part of a batch and submit them."""
         connection = self._connection
-        if not self._plain or connection is None or connection.closed:
+        lane = self._lane
+        if not self._plain or lane is None or connection is None or connection.closed:
             return [self._begin(event, batch, None) for event in events]
         now = asyncio.get_running_loop().time()
         tail = self.dialect.tail
         exchanges = [Exchange(event, self, batch, connection, tail(event), now) for event in events]
-        for exchange in connection.submit_many(exchanges, self._lane):
+        for exchange in connection.submit_many(exchanges, lane):
             exchange.end(Outcome.SKIPPED, now, _FULL)
         return exchanges
 
@@ -276,15 +280,25 @@ class JsonRpcSink:
         self._lane = connection.pipeline.lane(self.timeout) if self.confirm else None
         return connection
 
+    def _find(self, waiter: object) -> Exchange | None:
+        """The exchange of a waiter; of many that are cancelled in one turn only the first has to look at all."""
+        if self._index is None or waiter not in self._index:
+            if self._index is None:
+                asyncio.get_running_loop().call_soon(self._drop_index)
+            self._index = {exchange.waiter: exchange for exchange in self._own()}
+        return self._index.get(waiter)
+
+    def _drop_index(self) -> None:
+        self._index = None
+
     def _own(self) -> list[Exchange]:
         if self._connection is None:
             return []
-        return [exchange for exchange in self._connection.exchanges() if exchange.owner is self]
+        return [exchange for exchange in self._connection.exchanges() if cast("object", exchange.owner) is self]
 
     def _expire(self, exchange: Exchange) -> None:
         """Cut an attempt short at a deadline of its own."""
-        assert self._loop is not None  # noqa: S101  # closing ends all attempts, and with them their timers
-        exchange.abandon("the deadline came before the sink's own timeout", self._loop.time())
+        exchange.abandon("the deadline came before the sink's own timeout", asyncio.get_running_loop().time())
 
     def _cut(self, batch: Batch, reason: str) -> None:
         """Cut a whole batch short."""

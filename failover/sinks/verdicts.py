@@ -60,7 +60,7 @@ def _guarded(given: Judge) -> Judge:
     def judge(error: ErrorReply) -> Verdict:
         try:
             return Verdict(given(error))
-        except Exception:  # a fault in it must not become the event's, nor its neighbours' on the connection
+        except Exception:  # noqa: BLE001  # a fault in it must not become the event's, nor its neighbours' on the connection
             _log.exception("the verdict function %r failed on %s; taken as 'next'", given, error)
             return Verdict.NEXT
 

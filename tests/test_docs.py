@@ -113,7 +113,26 @@ def _silent(_: list[str]) -> Callable[[Request], object]:
     return lambda _: asyncio.get_running_loop().create_future()
 
 
-BEHAVIOURS = {"confirms": _confirm, "refuses": _refuse, "slow": _slow, "silent": _silent}
+BEHAVIOURS = {"confirms": _confirm, "refuses": _refuse, "slow": _slow, "silent": _silent, "tls": _confirm}
+
+
+def _start(stack: contextlib.ExitStack, place: str, words: list[str]) -> str:
+    """Have a place on loopback do what the words say; its address."""
+    port = int(place.rpartition(":")[2])
+    behaviour, *rest = words
+    if behaviour in {"down", "ours"}:  # a port that refuses, and one that the page itself listens on
+        with contextlib.ExitStack() as kept:
+            held = kept.enter_context(socket.socket())
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", port))
+            if behaviour == "down":
+                stack.push(kept.pop_all())
+            return f"127.0.0.1:{held.getsockname()[1]}"
+    context = _certified() if behaviour == "tls" else None
+    subscriber = Subscriber("127.0.0.1", port, in_order=False, drain=0, ssl_context=context)
+    subscriber.default(whole=True)(BEHAVIOURS[behaviour](rest))
+    stack.enter_context(subscriber.blocking())
+    return subscriber.socket.removeprefix("jsonrpc:")
 
 
 @frozen
@@ -122,34 +141,24 @@ class Stage:
 
     Args:
         stack: Ends what was started.
-        ports: The real `host:port` of each that the page names.
+        ports: The real `host:port` of each address that the page names.
+        playing: What ends the subscriber there.
         names: The globals of its Python blocks.
     """
 
     stack: contextlib.ExitStack
     ports: dict[str, str] = field(factory=dict[str, str])
+    playing: dict[str, contextlib.ExitStack] = field(factory=dict[str, contextlib.ExitStack])
     names: dict[str, Any] = field(factory=lambda: dict[str, Any](__name__="__main__"))
 
     def cast(self, text: str) -> None:
-        """Start the subscribers that a comment names."""
+        """Start the subscribers that a comment names; one that plays already is ended, and keeps its port."""
         for part in text.split(";"):
-            shown, behaviour, *words = [*part.split(), "confirms"]
-            words = words[:-1] if words else words
-            self.ports[shown] = self._subscriber(behaviour, words)
-
-    def _subscriber(self, behaviour: str, words: list[str]) -> str:
-        if behaviour in {"down", "ours"}:  # a port that refuses, and one that the page itself listens on
-            with contextlib.ExitStack() as kept:
-                held = kept.enter_context(socket.socket())
-                held.bind(("127.0.0.1", 0))
-                if behaviour == "down":
-                    self.stack.push(kept.pop_all())
-                return f"127.0.0.1:{held.getsockname()[1]}"
-        context = _certified() if behaviour == "tls" else None
-        subscriber = Subscriber(in_order=False, drain=0, ssl_context=context)
-        subscriber.default(whole=True)(BEHAVIOURS["confirms" if context else behaviour](words))
-        self.stack.enter_context(subscriber.blocking())
-        return subscriber.socket.removeprefix("jsonrpc:")
+            shown, *words = part.split()
+            if shown in self.playing:
+                self.playing.pop(shown).close()
+            own = self.playing[shown] = self.stack.enter_context(contextlib.ExitStack())
+            self.ports[shown] = _start(own, self.ports.get(shown, "127.0.0.1:0"), words or ["confirms"])
 
     def real(self, text: str) -> str:
         """Code or a command with the addresses that the page's subscribers really have."""
@@ -157,6 +166,12 @@ class Stage:
             host, port = shown.rsplit(":", 1)
             text = re.sub(rf"(?<![\w.]){re.escape(shown)}(?!\d)", real, text)
             text = re.sub(rf'"{re.escape(host)}", {port}\b', f'"127.0.0.1", {real.rsplit(":", 1)[1]}', text)
+        return text
+
+    def local(self, text: str) -> str:
+        """The same for what runs in a process of its own, where nothing else keeps it from leaving this machine."""
+        text = self.real(text)
+        assert not (far := re.search(r"\b(?!127\.)\d+\.\d+\.\d+\.\d+:\d+", text)), f"nobody plays {far[0]}"
         return text
 
     def shown(self, text: str) -> str:
@@ -184,7 +199,7 @@ class Stage:
     def program(self, block: Block) -> str:
         """Run a block in an interpreter of its own; what it prints."""
         ended = subprocess.run(
-            [sys.executable, "-W", "error", "-c", self.real(block.text)],
+            [sys.executable, "-W", "error", "-c", self.local(block.text)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -201,7 +216,7 @@ class Stage:
                 compare(block, f"{status}\n", expected)
                 continue
             assert words[0] == "failover", f"{block.place}: only failover and 'echo $?' are run here, not {words}"
-            command = [sys.executable, "-m", "failover.cli", *map(self.real, words[1:])]
+            command = [sys.executable, "-m", "failover.cli", *map(self.local, words[1:])]
             process = self.stack.enter_context(
                 subprocess.Popen(
                     command,
@@ -313,6 +328,13 @@ def _reason(block: Block) -> str:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_page(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a page shows can be run, and prints what stands there."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        assert str(address[0]) in {"127.0.0.1", "::1"}, f"a page connects to {address}, where nobody plays"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
     monkeypatch.chdir(tmp_path)
     play(path)
 

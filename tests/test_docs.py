@@ -36,6 +36,7 @@ import pytest
 import trustme
 from attrs import field, frozen
 
+from failover import schemes
 from failover.errors import AddressError
 from failover.schemes import parse_address
 from failover.subscriber import Request, RpcError, Subscriber
@@ -216,7 +217,8 @@ class Stage:
                 compare(block, f"{status}\n", expected)
                 continue
             assert words[0] == "failover", f"{block.place}: only failover and 'echo $?' are run here, not {words}"
-            command = [sys.executable, "-m", "failover.cli", *map(self.local, words[1:])]
+            cast = self.local if words[1] == "send" else self.real  # the others connect to nobody
+            command = [sys.executable, "-m", "failover.cli", *map(cast, words[1:])]
             process = self.stack.enter_context(
                 subprocess.Popen(
                     command,
@@ -335,6 +337,7 @@ def test_page(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
+    monkeypatch.setattr(schemes, "_registry", dict(schemes._registry))  # a page may add a scheme
     monkeypatch.chdir(tmp_path)
     play(path)
 

@@ -249,7 +249,7 @@ def test_a_connect_that_outlasts_the_timeout_is_unreachable(run: Run) -> None:
     receipt = run(main)
     assert receipt.outcome is Outcome.UNREACHABLE
     assert receipt.reason == "no connection within the timeout"
-    assert 0.03 <= receipt.took < 0.2
+    assert 0.03 - 1e-6 <= receipt.took < 0.2
 
 
 def test_silence_is_unconfirmed_at_the_timeout(run: Run) -> None:
@@ -260,7 +260,7 @@ def test_silence_is_unconfirmed_at_the_timeout(run: Run) -> None:
     assert receipt.maybe_processed
     assert receipt.at_fault
     assert receipt.reason == "no reply within the timeout"
-    assert receipt.took >= 0.03
+    assert receipt.took >= 0.03 - 1e-6  # differences of uvloop's milliseconds
 
 
 @pytest.mark.parametrize(

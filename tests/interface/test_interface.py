@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,33 +30,7 @@ from failover import (
 from failover.address import parse
 from failover.records import ConnectionChanged, DeliveryEnded, Record
 from failover.strategies import Failover
-
-
-class ClockLoop(asyncio.SelectorEventLoop):
-    """A loop with real sockets whose time stands still unless a test moves it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def time(self) -> float:
-        """The time that the test has set."""
-        return self.now
-
-
-def run(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test on a loop whose time stands still."""
-    with asyncio.Runner(loop_factory=ClockLoop) as runner:
-        runner.run(body())
-
-
-async def move_clock(seconds: float) -> None:
-    """Let time pass, and what is due then happen."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, ClockLoop)
-    loop.now += seconds
-    for _ in range(8):
-        await asyncio.sleep(0)
+from tests.clock import ClockLoop, move_clock, run
 
 
 class Peer:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeAlias
 
@@ -17,49 +15,18 @@ from failover import Event, EventInterface, Receipt, jsonrpc
 from failover.address import VirtualAddress, parse
 from failover.records import AttemptEnded, BadReply, ConnectionChanged, Record
 from failover.strategies import Failover, RoundRobin
+from tests.clock import move_clock
 from tests.scripted import Action, Call, Link, ScriptedPeer, black_hole, refusing, turns, until
 
-__all__ = ["LATE", "Replay", "Scenario", "expected", "run"]
+__all__ = ["LATE", "Replay", "Scenario", "expected"]
 
 LATE = 0.01  # seconds by which a timeout may be late
 _STEP = 0.005  # seconds by which time is moved while a timeout is waited for
-_LIMIT = 20.0  # seconds of real time after which a replay has hung
 _ID = re.compile(rb'^\{"id":(\d+),')
 
 Scenario: TypeAlias = dict[str, Any]
 Frames: TypeAlias = dict[str, list[bytes]]
 """By subscriber: what each connection that carried anything brought, ids replaced by `{id}`."""
-
-
-class ClockLoop(asyncio.SelectorEventLoop):
-    """A loop with real sockets whose time stands still unless it is moved."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def time(self) -> float:
-        """The time that was set."""
-        return self.now
-
-
-def run(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run on such a loop; what hangs is cancelled."""
-
-    async def limited() -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None
-        guard = threading.Timer(_LIMIT, loop.call_soon_threadsafe, [task.cancel])
-        guard.start()
-        try:
-            await body()
-        finally:
-            guard.cancel()
-            guard.join()
-
-    with asyncio.Runner(loop_factory=ClockLoop) as runner:
-        runner.run(limited())
 
 
 def expected(received: dict[str, list[list[Any]]]) -> Frames:
@@ -158,7 +125,7 @@ class Replay:
                 await self._start(stack, args[0], args[1], int(self._ports[args[0]]))
             case _:
                 if args[0] >= 1000:  # shorter pauses only let bytes arrive, and that is waited for anyhow
-                    await self._move(args[0] / 1000, 0.05)
+                    await move_clock(args[0] / 1000, step=0.05)
 
     def _begin(self, events: EventInterface, key: str) -> asyncio.Task[Receipt]:
         name, params = self._replay["events"][key]
@@ -198,16 +165,8 @@ class Replay:
             await until(lambda: self._ended() == timeout["ended"] and self._got() == timeout["got"])
             await until(lambda: self.reports == timeout["reported"])
             while self._ended() == timeout["ended"]:
-                await self._move(_STEP, _STEP)
+                await move_clock(_STEP)
         await raising
-
-    async def _move(self, seconds: float, step: float) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, ClockLoop)
-        for _ in range(round(seconds / step)):
-            loop.now += step
-            for _ in range(4):
-                await asyncio.sleep(0)
 
     async def _arrived(self) -> None:
         """Wait until what was sent has arrived, and what the scripts did about notifications was noticed here."""

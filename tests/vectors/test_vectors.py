@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from failover import AddressError, ConfigError, Event, EventInterface
-from tests.vectors.replay import LATE, Replay, Scenario, expected, run
+from tests.clock import run
+from tests.vectors.replay import LATE, Replay, Scenario, expected
 
 SCENARIOS: dict[str, Scenario] = json.loads(Path(__file__).with_name("opensips.json").read_text(encoding="utf-8"))
 GRAMMAR: list[dict[str, Any]] = json.loads(Path(__file__).with_name("grammar.json").read_text(encoding="utf-8"))

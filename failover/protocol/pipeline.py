@@ -83,7 +83,7 @@ class Pipeline:
         self._framer = Framer(REPLIES, max_frame=max_frame, max_depth=max_depth)
         self._lanes: dict[float, Lane] = {}
         self._only: Lane | None = None  # the usual case: all exchanges have one timeout
-        self._tombstones: dict[int, Exchange] = {}
+        self._tombstones: dict[int, tuple[float, Exchange]] = {}  # with the time of expiry, oldest first
         self._max_tombstones = max_tombstones
         self._tombstone_age = tombstone_age
         self._first = self._next = first_id
@@ -113,12 +113,13 @@ class Pipeline:
     def begin(self, exchange: Exchange, lane: Lane) -> int:
         """Give an exchange its id and let it wait in a lane; exchanges of a lane begin in order of time."""
         request_id = self._next
+        if self._wrapped:
+            while self._known(request_id):
+                request_id = request_id % MAX_ID + 1
         self._next = request_id + 1
         if request_id >= MAX_ID:
             self._next = 1
             self._wrapped = True
-        if self._wrapped and self._known(request_id):
-            return self.begin(exchange, lane)
         lane[request_id] = exchange
         self.pending += 1
         return request_id
@@ -139,7 +140,7 @@ class Pipeline:
                     self.pending -= 1
                     self.answered += 1
                     exchange.answered(reply, now)
-                elif (exchange := self._tombstones.pop(reply.id, None)) is not None:
+                elif (exchange := self._remembered(reply.id, now)) is not None:
                     self.late += 1
                     exchange.answered(reply, now)
                 else:
@@ -166,14 +167,16 @@ class Pipeline:
                     continue
                 self.pending -= 1
                 if expired.expired(now):
-                    self._remember(request_id, expired)
+                    if len(self._tombstones) >= self._max_tombstones:
+                        del self._tombstones[next(iter(self._tombstones))]
+                    self._tombstones[request_id] = now, expired
         if self._tombstones:
             self._forget(now)
 
     def break_off(self, reason: str, now: float) -> None:
         """The connection is gone: tell everything that waits, and forget what has expired."""
         self._tombstones.clear()
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):
             waiting = list(lane.values())
             lane.clear()
             self.pending -= len(waiting)
@@ -185,6 +188,7 @@ class Pipeline:
         self._tombstones.clear()
         for lane in self._lanes.values():
             lane.clear()
+        self.pending = 0
 
     def waiting(self) -> Iterator[Exchange]:
         """What waits, newest first within its lane; a snapshot."""
@@ -207,16 +211,14 @@ class Pipeline:
             return 0 < request_id <= MAX_ID
         return self._first <= request_id < self._next
 
-    def _remember(self, request_id: int, exchange: Exchange) -> None:
-        if len(self._tombstones) >= self._max_tombstones:
-            del self._tombstones[next(iter(self._tombstones))]
-        self._tombstones[request_id] = exchange
+    def _remembered(self, request_id: int, now: float) -> Exchange | None:
+        expired_at, exchange = self._tombstones.pop(request_id, (now, None))
+        return exchange if now - expired_at < self._tombstone_age else None
 
     def _forget(self, now: float) -> None:
-        """Drop tombstones past their age. They stand in the order of their expiry."""
-        horizon = now - self._tombstone_age
+        """Drop tombstones past their age."""
         while self._tombstones:
             oldest = next(iter(self._tombstones))
-            if self._tombstones[oldest].began > horizon:
+            if now - self._tombstones[oldest][0] < self._tombstone_age:
                 break
             del self._tombstones[oldest]

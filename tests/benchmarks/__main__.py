@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.processes import HERE, ROOT, BenchmarkError, build, client_core, subscriber_core
-from tests.benchmarks.race import Result, Settings
+from tests.benchmarks.race import Race, Result, Settings
 from tests.benchmarks.sections import SECTIONS
 
 __all__ = ["main"]
@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     failures: list[str] = []
     began = time.monotonic()
     for section in SECTIONS:
+        if not isinstance(section, Race) and settings.only and section.name not in settings.only:
+            continue
         try:
             result = section.run(settings)
         except BenchmarkError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+from tests.benchmarks.bystanders import BlackHole, Idle
+from tests.benchmarks.moving_on import Reset, Silence
 from tests.benchmarks.race import Contender, Goal, Race, Result, Settings
 
 __all__ = ["SECTIONS", "Section"]
@@ -116,4 +118,8 @@ SECTIONS: tuple[Section, ...] = (
         "Confirmed events per second of the blocking face, 64 outstanding per thread (ratio: C at the same window)",
         tuple(_blocking()),
     ),
+    Reset(),
+    Silence(),
+    BlackHole(),
+    Idle(),
 )

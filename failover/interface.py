@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Sequence
 from functools import partial
-from itertools import count
 from random import Random
 from types import TracebackType
 from typing import Any, Self, overload
@@ -24,7 +23,7 @@ from failover.schemes import Defaults
 from failover.sequential import QUARANTINE
 from failover.sink import Sink, check_name, check_seconds
 from failover.strategy import Declared, declared, skipped
-from failover.subscription import Key, Place, Subscription
+from failover.subscription import Key, Place, Subscription, Subscriptions
 
 __all__ = ["EventInterface"]
 
@@ -82,15 +81,14 @@ class EventInterface:
         )
         self._peers = peers
         self._rng = Random() if rng is None else rng
-        self._ids = count()
-        self._events: dict[str, tuple[int, dict[Key, Subscription]]] = {}  # by name: id, subscriptions (oldest first)
+        self._subscriptions = Subscriptions()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._kept: dict[Place, asyncio.Task[None]] = {}  # what is open, opening or closing, and the task that does it
 
     def __repr__(self) -> str:
         state = "closed" if self._loop is None else "open"
-        return f"<EventInterface, {len(self._all())} subscriptions, {state}>"
+        return f"<EventInterface, {len(self._subscriptions.all())} subscriptions, {state}>"
 
     async def open(self) -> None:
         """Open all sockets that are subscribed and begin the terms of their subscriptions; waits for no connection.
@@ -102,7 +100,7 @@ class EventInterface:
         if self._loop is not None:
             raise UsageError("the event interface is open already; close it first, or share the open one")
         loop = self._loop = asyncio.get_running_loop()
-        subscriptions = self._all()
+        subscriptions = self._subscriptions.all()
         for subscription in subscriptions:
             self._begin(subscription, loop)
         try:
@@ -117,7 +115,7 @@ class EventInterface:
         if self._loop is None or self._closing:
             return
         self._closing = True
-        for subscription in self._all():
+        for subscription in self._subscriptions.all():
             subscription.stop()
             subscription.until = math.inf
             subscription.place.shut()
@@ -176,15 +174,13 @@ class EventInterface:
             check_seconds("expire", expire, zero=True)
         key, given = _identify(event, socket)
         loop = self._check_loop()
-        _, subscribers = self._events.get(event, (0, {}))
-        subscription = subscribers.get(key)
+        subscription = self._subscriptions.find(event, key)
         if subscription is None:
             subscription = Subscription(event, key, self._place(given), expire)
             if expire == 0:
                 subscription.ended = True
                 return subscription
-            _, subscribers = self._events.setdefault(event, (next(self._ids), {}))
-            subscribers[key] = subscription
+            self._subscriptions.add(subscription)
             subscription.place.users += 1
         elif expire == 0:
             self._end(subscription)
@@ -207,8 +203,7 @@ class EventInterface:
         """
         key, _ = _identify(event, socket)
         self._check_loop()
-        _, subscribers = self._events.get(event, (0, {}))
-        subscription = subscribers.get(key)
+        subscription = self._subscriptions.find(event, key)
         if subscription is not None:
             self._end(subscription)
         return subscription is not None
@@ -260,7 +255,7 @@ class EventInterface:
         if within is not None:
             end = loop.time() + check_seconds("within", within)
             deadline = end if deadline is None else min(end, deadline)
-        subscriptions = self._alive(event.name)
+        subscriptions = self._subscriptions.alive(event.name, loop.time())
         if len(subscriptions) == 1:
             return [await self._deliver(subscriptions[0], event, deadline, loop)]
         failures: list[Exception] = []
@@ -280,7 +275,8 @@ class EventInterface:
 
     def events_list(self) -> dict[str, Any]:
         """The events that have subscribers, as MI lists them: `{"Events":[{"name":"E_A","id":0}]}`, plain data."""
-        return {"Events": [{"name": name, "id": self._events[name][0]} for name in self._events if self._alive(name)]}
+        entries = self._subscriptions.listed(self._now())
+        return {"Events": [{"name": entry["name"], "id": entry["id"]} for entry in entries]}
 
     def subscribers_list(self, event: str | None = None, socket: Declared | None = None) -> dict[str, Any]:
         """Who has subscribed, as MI lists it: plain data, ready for JSON, newest subscriber first.
@@ -303,19 +299,16 @@ class EventInterface:
 
         Source: OpenSIPS 4.1, MI `subscribers_list`.
         """
+        if event is None and socket is not None:
+            raise ConfigError("a subscriber is listed by event and socket; name the event too")
+        only = None if event is None or socket is None else _identify(event, socket)[0]
+        entries = self._subscriptions.listed(self._now(), event, only)
         if event is None:
-            if socket is not None:
-                raise ConfigError("a subscriber is listed by event and socket; name the event too")
-            return {"Events": [self._described(name, self._alive(name)) for name in self._events if self._alive(name)]}
-        subscriptions = self._alive(event)
-        if socket is None:
-            return {"Event": self._described(event, subscriptions) if subscriptions else {}}
-        key, _ = _identify(event, socket)
-        for subscription in subscriptions:
-            if subscription.key == key:
-                described = self._described(event, [subscription])
-                return {"Event": described | {"Subscriber": described.pop("Subscribers")[0]}}
-        return {"Event": {}}
+            return {"Events": entries}
+        entry = entries[0] if entries else {}
+        if entry and socket is not None:
+            entry["Subscriber"] = entry.pop("Subscribers")[0]
+        return {"Event": entry}
 
     async def _deliver(
         self, subscription: Subscription, event: Event, deadline: float | None, loop: asyncio.AbstractEventLoop
@@ -347,20 +340,14 @@ class EventInterface:
             raise WrongLoopError("the event interface is open on another event loop; use it from there")
         return self._loop
 
-    def _all(self) -> list[Subscription]:
-        return [subscription for _, subscribers in self._events.values() for subscription in subscribers.values()]
-
-    def _alive(self, event: str) -> list[Subscription]:
-        """Who is subscribed now, newest first."""
-        now = 0.0 if self._loop is None else self._loop.time()
-        _, subscribers = self._events.get(event, (0, {}))
-        return [subscription for subscription in reversed(subscribers.values()) if subscription.until > now]
+    def _now(self) -> float | None:
+        return None if self._loop is None else self._loop.time()
 
     def _place(self, given: Sink | Address) -> Place:
         """Where events go: for an address a new group, for a sink that is subscribed already the one it has."""
         if isinstance(given, Address):
             return Place(self._group(str(given), build(given, self._defaults)), None)
-        for place in (*self._kept, *(subscription.place for subscription in self._all())):
+        for place in (*self._kept, *(subscription.place for subscription in self._subscriptions.all())):
             if place.given is given:
                 return place
         return Place(given if isinstance(given, Group) else self._group(given.name, given), given)
@@ -395,10 +382,7 @@ class EventInterface:
         """Forget a subscription; its place is closed unless another one uses it."""
         subscription.stop()
         subscription.ended = True
-        _, subscribers = self._events[subscription.event]
-        del subscribers[subscription.key]
-        if not subscribers:
-            del self._events[subscription.event]
+        self._subscriptions.remove(subscription)
         place = subscription.place
         place.users -= 1
         if not place.users:
@@ -410,14 +394,6 @@ class EventInterface:
             del self._kept[place]
         if not task.cancelled() and (failure := task.exception()) is not None and not self._closing:
             _log.error("closing %r failed", place.group, exc_info=failure)
-
-    def _described(self, event: str, subscriptions: list[Subscription]) -> dict[str, Any]:
-        now = None if self._loop is None else self._loop.time()
-        return {
-            "name": event,
-            "id": self._events[event][0],
-            "Subscribers": [subscription.listed(now) for subscription in subscriptions],
-        }
 
 
 def _identify(event: str, socket: Declared) -> tuple[Key, Sink | Address]:

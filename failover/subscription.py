@@ -1,16 +1,17 @@
-"""One subscriber of one event, and the group behind it: open for as long as some subscription uses it."""
+"""Who is subscribed to what, and the group behind each: open for as long as some subscription uses it."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from itertools import count
 from typing import Any, TypeAlias
 
 from failover.errors import ClosedError
 from failover.group import Group
 from failover.sink import Sink, Status
 
-__all__ = ["Key", "Place", "Subscription"]
+__all__ = ["Key", "Place", "Subscription", "Subscriptions"]
 
 Key: TypeAlias = "str | int"
 """What makes two subscriptions of an event the same: the text of an address, the identity of a sink."""
@@ -136,6 +137,50 @@ class Subscription:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+
+class Subscriptions:
+    """All subscriptions by event; an event without any is forgotten."""
+
+    def __init__(self) -> None:
+        self._ids = count()
+        self._events: dict[str, tuple[int, dict[Key, Subscription]]] = {}  # id, and subscriptions, oldest first
+
+    def all(self) -> list[Subscription]:
+        """Every one."""
+        return [one for _, subscribers in self._events.values() for one in subscribers.values()]
+
+    def find(self, event: str, key: Key) -> Subscription | None:
+        """The one of that key, if there is one."""
+        return self._events[event][1].get(key) if event in self._events else None
+
+    def add(self, subscription: Subscription) -> None:
+        """Add the newest one."""
+        if subscription.event not in self._events:
+            self._events[subscription.event] = (next(self._ids), {})
+        self._events[subscription.event][1][subscription.key] = subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """Forget one."""
+        _, subscribers = self._events[subscription.event]
+        del subscribers[subscription.key]
+        if not subscribers:
+            del self._events[subscription.event]
+
+    def alive(self, event: str, now: float | None) -> list[Subscription]:
+        """Those of an event whose end is not reached at a loop time (None: no clock runs), newest first."""
+        if event not in self._events:
+            return []
+        return [one for one in reversed(self._events[event][1].values()) if now is None or one.until > now]
+
+    def listed(self, now: float | None, event: str | None = None, key: Key | None = None) -> list[dict[str, Any]]:
+        """How MI lists events with their subscribers: all of them, one event, or one subscriber of it."""
+        entries: list[dict[str, Any]] = []
+        for name, (number, _) in self._events.items():
+            chosen = [one for one in self.alive(name, now) if key is None or one.key == key]
+            if chosen and event in {None, name}:
+                entries.append({"name": name, "id": number, "Subscribers": [one.listed(now) for one in chosen]})
+        return entries
 
 
 def _is_open(group: Group) -> bool:

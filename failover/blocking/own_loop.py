@@ -115,6 +115,8 @@ class OwnLoop:
             while not task.done():
                 loop.run_forever()
         except BaseException:  # e.g. KeyboardInterrupt, which comes between any two steps: nothing here can be trusted
+            if task.done() and not task.cancelled():
+                task.exception()  # it came in the task itself, which should not complain that nobody asked
             self._scrap(loop)
             raise
         return task.result()

@@ -361,6 +361,7 @@ def test_handed_over_too_late(echo: str) -> None:
         assert isinstance(way, handover.HandOver)
         if other is not None:
             other.open()
+        assert group.deliver(EVENT).confirmed
         group.close()
         group._here.way, group._here.closed = way, False  # as a thread sees it that looked before
         group.submit(EVENT, called.put)

@@ -24,7 +24,7 @@ def demo(
     subscribers: Annotated[
         int, typer.Option(min=1, max=16, metavar="N", help="How many; with 1, killing it must lose events.")
     ] = 3,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long each has to confirm.")] = 0.25,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long each has to confirm.")] = 0.5,
     work: Annotated[
         float, typer.Option(min=0, max=1, metavar="SECONDS", help="How long a subscriber takes for an event.")
     ] = 0.003,

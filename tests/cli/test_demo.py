@@ -12,7 +12,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from typer.testing import CliRunner
@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from failover.cli.app import app
 from failover.cli.processes import Process
 from failover.cli.tally import Tally
+from failover.cli.trial import Plan, run
 from failover.errors import UsageError
 from failover.event import Event
 from failover.group import Group
@@ -149,6 +150,31 @@ def test_a_subscriber_that_cannot_come_back() -> None:
             await process.start()
 
     asyncio.run(scenario())
+
+
+def test_a_place_taken_while_it_was_down() -> None:
+    """If the killed subscriber can't come back, the run says so instead of going on without it."""
+
+    class Taking:
+        """Listens where the killed subscriber did."""
+
+        def __init__(self, stack: ExitStack) -> None:
+            self.stack = stack
+            self.place = 0
+
+        def say(self, text: str) -> None:
+            if text.startswith("subscriber 1 listens"):
+                self.place = int(text.rpartition(":")[2])
+            elif text == "subscriber 1 killed":
+                self.stack.enter_context(socket.create_server(("127.0.0.1", self.place)))
+
+        def show(self, tally: Tally, elapsed: float) -> None:
+            assert tally.raised >= tally.confirmed + tally.lost
+            assert elapsed >= 0
+
+    plan = Plan(seconds=0.3, rate=50, subscribers=2, timeout=0.5, work=0)
+    with ExitStack() as stack, pytest.raises(OSError, match="subscriber 1 could not be started on port"):
+        asyncio.run(run(plan, Taking(stack)))
 
 
 def test_a_confirmation_that_is_not_true_is_found() -> None:

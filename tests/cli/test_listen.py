@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -12,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from failover.cli.app import app
+from failover.cli.listen import _Silence  # pyright: ignore[reportPrivateUsage]
+from failover.subscriber import RpcError
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Begin = Callable[..., "subprocess.Popen[str]"]
@@ -91,6 +94,24 @@ def test_silence(begin: Begin) -> None:
     told, _ = waiting.communicate(timeout=30)
     assert waiting.returncode == 5
     assert "unconfirmed" in told
+
+
+def test_silence_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many events are kept waiting: beyond that the oldest is let go, so memory doesn't grow for ever."""
+    monkeypatch.setattr("failover.cli.listen._UNANSWERED", 1)
+
+    async def scenario() -> None:
+        silence = _Silence()
+        first = asyncio.ensure_future(silence())
+        second = asyncio.ensure_future(silence())
+        with pytest.raises(RpcError):
+            await first
+        assert not second.done()
+        second.cancel()
+        with pytest.raises(RpcError):
+            await second
+
+    asyncio.run(scenario())
 
 
 def test_nobody_reads_any_more(begin: Begin) -> None:

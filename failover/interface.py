@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from random import Random
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -83,6 +84,7 @@ class EventInterface:
         self._rng = Random() if rng is None else rng
         self._subscriptions = Subscriptions()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._closing = False
         self._kept: dict[Place, asyncio.Task[None]] = {}  # what is open, opening or closing, and the task that does it
 
@@ -100,6 +102,7 @@ class EventInterface:
         if self._loop is not None:
             raise UsageError("the event interface is open already; close it first, or share the open one")
         loop = self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         subscriptions = self._subscriptions.all()
         for subscription in subscriptions:
             self._begin(subscription, loop)
@@ -332,6 +335,8 @@ class EventInterface:
         """The loop it is open on; None while it is closed, or closing."""
         if self._loop is None or self._closing:
             return None
+        if self._thread == get_ident() and self._loop.is_running():  # the usual case; the exact check below costs more
+            return self._loop
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:

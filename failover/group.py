@@ -61,10 +61,16 @@ class Group:
         self._defaults = Defaults() if defaults is None else defaults
         self._peers = peers
         self._rng = Random() if rng is None else rng  # chooses among sockets, no secrets
-        self.forget()
+        self._reset()
 
     def forget(self) -> None:
         """Be as declared again without closing anything: after a fork, what was open belongs to the parent."""
+        self._reset()
+        forget = getattr(self.declared, "forget", None)
+        if forget is not None:
+            forget()
+
+    def _reset(self) -> None:
         self.watchers: list[Callable[[News], None]] = []
         self._told = self.observers
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,9 +84,6 @@ class Group:
         self._is_running: Callable[[], bool] = bool
         self._in_flight = 0
         self._idle: asyncio.Future[None] | None = None
-        forget = getattr(self.declared, "forget", None)
-        if forget is not None:
-            forget()
 
     def __repr__(self) -> str:
         return f"<Group {self.name!r}, {'closed' if self._loop is None else 'open'}>"

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from failover.address import SCHEMES, Address, SocketParser, parse
 from failover.errors import ConfigError
+from failover.sink import check_name, check_seconds
 
 if TYPE_CHECKING:
     from failover.sink import Sink
@@ -31,6 +32,9 @@ class Defaults:
         null_id: Whether notifications carry `"id":null`.
         quarantine: Seconds for which FAILOVER and ROUND-ROBIN skip a child at fault.
 
+    Raises:
+        ConfigError: a time out of its range, or an empty event_param.
+
     Source: OpenSIPS event_jsonrpc (`timeout`, `sync_mode`, `event_param`), event_virtual (`failover_timeout`).
     """
 
@@ -39,6 +43,12 @@ class Defaults:
     event_param: str | None = None
     null_id: bool = True
     quarantine: float = 30.0
+
+    def __attrs_post_init__(self) -> None:
+        check_seconds("timeout", self.timeout)
+        check_seconds("quarantine", self.quarantine, zero=True)
+        if self.event_param is not None:
+            check_name("parameter (event_param)", self.event_param)
 
 
 Maker: TypeAlias = "Callable[[Address, Defaults], Sink]"

@@ -7,11 +7,11 @@ import gc
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from ssl import SSLContext
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import pytest
 
@@ -19,8 +19,7 @@ from failover.build import build
 from failover.net.peers import Peers
 from failover.records import Observer
 from failover.schemes import Defaults
-from failover.sink import Opening
-from failover.sinks.jsonrpc import JsonRpcSink
+from failover.sink import Opening, Sink, open_sink
 
 __all__ = [
     "Action",
@@ -49,7 +48,6 @@ __all__ = [
     "until",
 ]
 
-T = TypeVar("T")
 Program = Callable[[], Coroutine[Any, Any, Any]]
 Run = Callable[[Program], Any]
 
@@ -159,7 +157,7 @@ class ScriptedPeer:
         port: int = 0,
         on_connect: Callable[[Link], object] | None = None,
     ) -> None:
-        self.script = list(script) or [confirm]
+        self.script: list[Action] = list(script) or [confirm]
         self.reads = reads
         self.on_connect = on_connect
         self.host = host
@@ -299,15 +297,15 @@ def in_pairs(call: Call) -> None:
 
 
 @contextmanager
-def refusing() -> Iterator[str]:
+def refusing() -> Generator[str]:
     """An address at which connects are refused."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        yield "127.0.0.1:{}".format(sock.getsockname()[1])
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 @contextmanager
-def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+def black_hole(host: str = "127.0.0.1", port: int = 0) -> Generator[str]:
     """An address at which connects get no answer: its backlog is full and nobody accepts."""
     with socket.socket() as sock:
         sock.bind((host, port))
@@ -315,7 +313,7 @@ def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
         fillers = [socket.socket() for _ in range(3)]
         try:
             for filler in fillers:
-                filler.setblocking(False)
+                filler.setblocking(False)  # noqa: FBT003  # how the standard library signs it
                 with suppress(BlockingIOError):
                     filler.connect(sock.getsockname())
             yield f"{host}:{sock.getsockname()[1]}"
@@ -325,15 +323,13 @@ def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def opened(
-    *sinks: JsonRpcSink, peers: Peers | None = None, observers: Sequence[Observer] = ()
-) -> AsyncIterator[None]:
+async def opened(*sinks: Sink, peers: Peers | None = None, observers: Sequence[Observer] = ()) -> AsyncGenerator[None]:
     """Sinks that are open within a block, as a group would open them."""
     resolve = partial(build, defaults=Defaults())
     opening = Opening(Peers.current() if peers is None else peers, resolve, observers=tuple(observers))
     try:
         for sink in sinks:
-            await sink.open(opening)
+            await open_sink(sink, opening)
         yield
     finally:
         for sink in sinks:
@@ -348,7 +344,7 @@ async def turns(count: int = 5) -> None:
 
 async def until(happened: Callable[[], object]) -> None:
     """Let the loop turn until something has happened; a program that hangs is ended by `run`."""
-    while not happened():
+    while not happened():  # noqa: ASYNC110  # what happens has no event to wait for
         await asyncio.sleep(0)
 
 

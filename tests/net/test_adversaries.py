@@ -1,5 +1,7 @@
 """Peers that mean harm cost bounded memory and linear time, and break at most their own connection."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +17,7 @@ from failover.outcome import Outcome
 from failover.receipt import Receipt
 from failover.records import BadReply, Record
 from failover.sinks.jsonrpc import jsonrpc
-from tests.scripted import Call, Run, ScriptedPeer, confirm, opened
+from tests.scripted import Call, Run, ScriptedPeer, confirm, opened, silent
 
 EVENT = Event("E_TEST")
 MIB = 2**20
@@ -31,7 +33,7 @@ async def pour(call: Call, chunks: Iterator[bytes]) -> int:
             break
         call.link.write(chunk)
         poured += len(chunk)
-        while transport.get_write_buffer_size() > CHUNK and not call.link.lost.done():
+        while transport.get_write_buffer_size() > CHUNK and not call.link.lost.done():  # noqa: ASYNC110
             await asyncio.sleep(0)
     return poured
 
@@ -48,7 +50,7 @@ def attacked(
             if len(records) < 10:
                 records.append(record)
 
-        async with ScriptedPeer(lambda call: None, confirm) as peer:
+        async with ScriptedPeer(silent, confirm) as peer:
             sink = jsonrpc(peer.address, timeout=15, options=ConnectionOptions(**options))  # type: ignore[arg-type]
             async with opened(sink, observers=[keep]):
                 begun = sink.start(EVENT)
@@ -67,7 +69,7 @@ def attacked(
 
 def test_brackets_without_end(run: Run) -> None:
     """64 MiB of `[`: broken at the depth that is read, after a fraction of it, with memory for nothing more."""
-    receipt, then, poured, peak, _ = attacked(run, lambda call: iter([b"[" * CHUNK] * 1024))
+    receipt, then, poured, peak, _ = attacked(run, lambda _: iter([b"[" * CHUNK] * 1024))
     assert receipt.outcome is Outcome.UNCONFIRMED
     assert "levels" in receipt.reason
     assert poured < 32 * MIB
@@ -78,7 +80,7 @@ def test_brackets_without_end(run: Run) -> None:
 def test_a_string_without_end(run: Run) -> None:
     """A string that is never closed is held up to `max_frame` and no further."""
     chunks = [b'{"id":1,"result":"', *[b"x" * CHUNK] * 1024]
-    receipt, then, poured, peak, _ = attacked(run, lambda call: iter(chunks), max_frame=MIB)
+    receipt, then, poured, peak, _ = attacked(run, lambda _: iter(chunks), max_frame=MIB)
     assert receipt.outcome is Outcome.UNCONFIRMED
     assert f"more than {MIB} bytes" in receipt.reason
     assert poured < 32 * MIB
@@ -89,7 +91,7 @@ def test_a_string_without_end(run: Run) -> None:
 def test_deep_nesting_within_the_bounds_of_size(run: Run) -> None:
     """Nesting as deep as a frame is long is no recursion: broken with a reason."""
     chunks = [b'{"id":1,"result":' + b'[{"a":' * 100_000]
-    receipt, then, _, peak, _ = attacked(run, lambda call: iter(chunks))
+    receipt, then, _, peak, _ = attacked(run, lambda _: iter(chunks))
     assert receipt.outcome is Outcome.UNCONFIRMED
     assert peak < 8 * MIB
     assert then.confirmed
@@ -97,9 +99,9 @@ def test_deep_nesting_within_the_bounds_of_size(run: Run) -> None:
 
 @pytest.mark.slow
 def test_a_flood_of_unknown_ids(run: Run) -> None:
-    """Replies to ids that were never given out are reported one by one, kept nowhere, and the right one still counts."""
+    """Replies to ids that were never given out are reported and kept nowhere, and the right one still counts."""
     chunk = b"".join(b'{"id":%d,"result":null}' % (2**31 + n) for n in range(1000))
-    receipt, then, poured, peak, records = attacked(run, lambda call: iter([chunk] * 300))
+    receipt, then, poured, peak, records = attacked(run, lambda _: iter([chunk] * 300))
     assert receipt.confirmed
     assert then.confirmed
     assert poured == 300 * len(chunk)
@@ -112,7 +114,7 @@ def test_one_byte_at_a_time_is_linear(run: Run) -> None:
     """A long reply in single bytes is matched, and twice as long takes about twice the time, not four times."""
 
     async def deliver(size: int) -> float:
-        async with ScriptedPeer(lambda call: None) as peer:
+        async with ScriptedPeer(silent) as peer:
             sink = jsonrpc(peer.address, timeout=15)
             async with opened(sink):
                 begun = sink.start(EVENT)

@@ -1,5 +1,7 @@
 """Making a connection: all addresses of a name, in turns and side by side, and nothing left of those that lose."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -128,7 +130,7 @@ def test_families_take_turns() -> None:
             v4 = [(socket.AF_INET, 1, 6, "", (address, 9)) for address in ("192.0.2.1", "192.0.2.2")]
             return [*v6, *v4]
 
-        async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        async def create_connection(self, _: Any, host: Any = None, port: Any = None, **__: Any) -> Any:  # type: ignore[override]
             tried.append(host)
             raise OSError(host)
 
@@ -150,7 +152,7 @@ def test_two_addresses_that_answer_in_the_same_turn() -> None:
         async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
             return [(socket.AF_INET, 1, 6, "", (f"127.0.0.{last}", 9)) for last in (1, 2)]
 
-        async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # type: ignore[override]
             made = await super().create_connection(factory, "127.0.0.1", peers[0].port)
             ready.append(host)
             await until(lambda: len(ready) == 2)

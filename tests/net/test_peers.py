@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -20,7 +21,19 @@ from failover.receipt import Receipt
 from failover.records import ConnectionChanged, Record
 from failover.sinks.jsonrpc import jsonrpc
 from failover.strategies import Failover, Parallel
-from tests.scripted import Link, Run, ScriptedPeer, black_hole, close_after, confirm, opened, refusing, silent, turns, until
+from tests.scripted import (
+    Link,
+    Run,
+    ScriptedPeer,
+    black_hole,
+    close_after,
+    confirm,
+    opened,
+    refusing,
+    silent,
+    turns,
+    until,
+)
 
 EVENT = Event("E_TEST")
 
@@ -36,7 +49,7 @@ def test_sinks_and_groups_share_one_connection(run: Run) -> None:
     async def main() -> tuple[int, list[int]]:
         async with ScriptedPeer() as peer:
             groups = [
-                Group(name, Parallel(jsonrpc(f"{peer.address}/a", name="a"), f"tcp:{peer.address}/b", f"jsonrpc:{peer.address}"))
+                Group(name, Parallel(f"jsonrpc:{peer.address}/a", f"tcp:{peer.address}/b", f"jsonrpc:{peer.address}"))
                 for name in ("one", "two")
             ]
             async with groups[0], groups[1]:
@@ -242,7 +255,7 @@ def test_the_policy_paces_reconnects(run: Run) -> None:
         return [record.at for record in records if isinstance(record, ConnectionChanged)]
 
     times = run(main)
-    for pause, before, after in zip(pauses, times, times[1:], strict=False):
+    for pause, (before, after) in zip(pauses, pairwise(times), strict=False):
         assert pause * 0.9 <= after - before < pause * 1.1 + 0.05
 
 
@@ -262,7 +275,7 @@ def test_a_peer_that_comes_and_goes_is_left_alone_for_longer(run: Run) -> None:
         return [record.at for record in records if isinstance(record, ConnectionChanged) and not record.connected]
 
     times = run(main)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps[2] >= 0.045
 
 
@@ -317,7 +330,7 @@ def test_peers_belong_to_their_loop() -> None:
 
 
 def test_closed_peers(run: Run) -> None:
-    """Closing peers under open groups gives what is in flight its receipt, blames nobody, and nothing connects again."""
+    """Closing peers under open groups gives all in flight a receipt, blames nobody, and nothing connects again."""
 
     async def main() -> tuple[Receipt, Receipt]:
         async with ScriptedPeer(silent) as peer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_a_wrong_reply_harms_nobody_else(run: Run, name: str) -> None:
 
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_lost_boundaries_break_the_connection(run: Run, name: str) -> None:
-    """Where no boundary can be trusted any more the connection breaks, what came before counts, and a new one is made."""
+    """Where no boundary can be trusted any more the connection breaks; what came before counts, a new one is made."""
 
     async def main() -> tuple[list[Receipt], Receipt, int]:
         script = silent, silent, after(confirm, raw(BROKEN[name]), confirm)
@@ -137,8 +138,8 @@ def test_a_reply_to_what_has_not_left(run: Run) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_segmentation(run: Run, seed: int) -> None:
-    """Real traffic answered in random order, joined, spaced, pretty-printed and cut anywhere: every event its own reply."""
+def test_any_segmentation(run: Run, seed: int) -> None:  # noqa: C901  # the peer is part of it
+    """Answers in random order, joined, spaced, pretty-printed and cut anywhere: every event gets its own reply."""
     rng = Random(seed)
 
     async def main() -> list[Receipt]:
@@ -155,8 +156,9 @@ def test_any_segmentation(run: Run, seed: int) -> None:
             rng.shuffle(waiting)
             idle = not stream
             for call in waiting:
-                result = {"n": call.params[0], "text": '}{\\"[' * rng.randrange(20), "nested": [[{}], "é\u2028"]}
-                reply = {"jsonrpc": "2.0", "result": result, "id": call.id}
+                text = '}{\\"[' * rng.randrange(20)
+                result: dict[str, Any] = {"n": call.params[0], "text": text, "nested": [[{}], "é\u2028"]}
+                reply: dict[str, Any] = {"jsonrpc": "2.0", "result": result, "id": call.id}
                 text = json.dumps(reply, indent=rng.choice([None, None, 1]), ensure_ascii=rng.random() < 0.5)
                 stream.extend(text.encode() + rng.choice([b"", b"", b"\n", b"\r\n", b" \t"]))
             link = waiting[0].link

@@ -1,5 +1,7 @@
 """TLS and mutual TLS: the same sink with a context, and a clear reason for each way it can fail."""
 
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -107,7 +109,7 @@ def test_a_missing_client_certificate_with_tls_1_2(run: Run, certificates: Certi
 
 
 def test_a_missing_client_certificate_with_tls_1_3(run: Run, certificates: Certificates) -> None:
-    """From TLS 1.3 on it shows only after our handshake is done: never confirmed, seen at once, and not for ever stuck."""
+    """From TLS 1.3 on it shows only after our handshake: never confirmed, seen at once, not stuck for ever."""
     receipts = deliver(run, certificates.server(mutual=True), 3, ssl=certificates.client())
     for receipt in receipts:
         assert receipt.outcome in (Outcome.UNREACHABLE, Outcome.UNCONFIRMED)

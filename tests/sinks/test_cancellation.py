@@ -1,5 +1,7 @@
 """Cancellation at every point leaves nothing behind and harms no neighbour on the connection."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -50,7 +52,7 @@ async def answer(calls: Sequence[Call]) -> None:
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3, 4, 6])
 def test_cancelled_some_turns_after_its_start(run: Run, depth: int) -> None:
-    """Before the write, in its turn or after it: the observers get the receipt with its event, neighbours are confirmed."""
+    """Before the write, in its turn or after it: observers get its receipt, neighbours are confirmed."""
 
     async def main() -> tuple[list[Receipt], list[Receipt]]:
         records: list[Record] = []
@@ -309,7 +311,7 @@ def test_a_silent_peer_is_quarantined_by_impatient_callers(run: Run) -> None:
                 return records, await group.deliver(EVENT, deadline=loop.time() + 0.5)
 
     records, receipt = run(main)
-    assert [record.child for record in records if isinstance(record, Quarantined)][0] == "dead"
+    assert next(record.child for record in records if isinstance(record, Quarantined)) == "dead"
     assert receipt.confirmed
     assert [child.outcome for child in receipt.children] == [Outcome.SKIPPED, Outcome.CONFIRMED]
 

@@ -97,7 +97,7 @@ def test_a_request_is_written_as_opensips_writes_it(run: Run) -> None:
     ],
 )
 def test_an_error_rejects_by_the_default_verdicts(run: Run, code: int, verdict: Verdict, *, settled: bool) -> None:
-    """An error reply is REJECTED with its code, text and data; of the standard codes two mean that the event is at fault."""
+    """An error is REJECTED with its code, text and data; two of the standard codes blame the event."""
     receipt, _ = one(run, error(code, "not here", {"why": "x"}))
     assert receipt.outcome is Outcome.REJECTED
     assert receipt.error == ErrorReply(code, "not here", {"why": "x"})
@@ -143,9 +143,12 @@ def test_a_verdict_function_that_raises(run: Run, caplog: pytest.LogCaptureFixtu
         raise ZeroDivisionError(reply.code)
 
     async def main() -> tuple[Receipt, Receipt]:
-        async with ScriptedPeer(silent, lambda call: call.link.write(
-            call.link.calls[0].reply(error={"code": 1, "message": "x"}) + call.reply(result=1)
-        )) as peer:
+        async with ScriptedPeer(
+            silent,
+            lambda call: call.link.write(
+                call.link.calls[0].reply(error={"code": 1, "message": "x"}) + call.reply(result=1)
+            ),
+        ) as peer:
             sink = jsonrpc(peer.address, verdicts=judge)
             async with opened(sink):
                 return tuple(await asyncio.gather(sink.deliver(EVENT), sink.deliver(EVENT)))  # type: ignore[return-value]
@@ -418,7 +421,8 @@ def test_a_deadline_in_the_past_sends_nothing(run: Run) -> None:
             async with opened(sink):
                 await sink.deliver(EVENT)
                 late = loop.time() - 1
-                receipts = [await sink.deliver(EVENT, deadline=late), *await sink.deliver_many([EVENT] * 3, deadline=late)]
+                receipts = [await sink.deliver(EVENT, deadline=late)]
+                receipts += await sink.deliver_many([EVENT] * 3, deadline=late)
                 await sink.deliver(EVENT)
                 return receipts, len(peer.calls)
 
@@ -446,13 +450,13 @@ def test_a_sink_that_is_not_open_skips(run: Run) -> None:
 
 
 def test_observers_see_every_attempt_as_its_receipt(run: Run) -> None:
-    """Each attempt's end is told once, with the very receipt that the caller gets; an observer that raises harms nothing."""
+    """Each attempt's end is told once, with the caller's very receipt; an observer that raises harms nothing."""
 
     async def main() -> tuple[list[Receipt], list[Record]]:
         records: list[Record] = []
 
         def raises(record: Record) -> None:
-            raise ZeroDivisionError
+            raise ZeroDivisionError(record)
 
         async with ScriptedPeer(confirm, error(1), silent) as peer:
             sink = jsonrpc(peer.address, timeout=0.02)

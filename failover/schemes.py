@@ -110,7 +110,6 @@ def parse_address(text: str) -> Address:
 def _load() -> None:
     if ENTRY_POINTS in _searched:
         return
-    _searched.add(ENTRY_POINTS)
     for point in entry_points(group=ENTRY_POINTS):
         scheme = point.load()
         if not isinstance(scheme, Scheme) or scheme.name != point.name:
@@ -118,3 +117,4 @@ def _load() -> None:
                 f"the entry point {point.name!r} of {ENTRY_POINTS} must lead to a Scheme of that name, not {scheme!r}"
             )
         register(scheme)
+    _searched.add(ENTRY_POINTS)

@@ -11,6 +11,7 @@ from failover.address import SCHEMES, SocketAddress, Span, parse_socket
 from failover.errors import ConfigError, UsageError
 from failover.event import Event
 from failover.net.connection import Connection
+from failover.net.deadlines import Deadlines
 from failover.net.exchange import Exchange, Waiter
 from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, PeerKey
@@ -91,6 +92,7 @@ class JsonRpcSink:
         self._lease: Lease | None = None
         self._connection: Connection | None = None
         self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
+        self._deadlines: Deadlines | None = None
         self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for
 
     def __repr__(self) -> str:
@@ -112,6 +114,7 @@ class JsonRpcSink:
             self._key, self.options, observers=opening.observers, lazy=self.lazy, dedicated=self.dedicated
         )
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
         self._observers = opening.observers
         self.watched = bool(opening.observers)
 
@@ -202,6 +205,8 @@ class JsonRpcSink:
         self._loop = None
         for exchange in self._own():
             exchange.abandon("the group was closed", now)
+        if self._deadlines is not None:
+            self._deadlines.close()
         lease, self._lease = self._lease, None
         self._connection = None
         self.watchers.clear()
@@ -243,7 +248,8 @@ class JsonRpcSink:
             if deadline <= now:
                 exchange.end(Outcome.SKIPPED, now, "no time left before the deadline")
                 return exchange
-            exchange.timer = loop.call_at(deadline, self._expire, exchange)
+            if self._deadlines is not None:
+                self._deadlines.add(deadline, exchange)
         if not self.confirm:
             exchange.tail = self.dialect.notification(tail)
         if connection is None:
@@ -295,10 +301,6 @@ class JsonRpcSink:
         if self._connection is None:
             return []
         return [exchange for exchange in self._connection.exchanges() if cast("object", exchange.owner) is self]
-
-    def _expire(self, exchange: Exchange) -> None:
-        """Cut an attempt short at a deadline of its own."""
-        exchange.abandon("the deadline came before the sink's own timeout", asyncio.get_running_loop().time())
 
     def _cut(self, batch: Batch, reason: str) -> None:
         """Cut a whole batch short."""

@@ -76,10 +76,11 @@ class Attempt:
     def _lost(self) -> None:
         """A packet of the handshake got lost: the next SYN goes out when it is due."""
         if self._retry is None:
-            passed = self._loop.now - self._began
-            due = next((when for when in TRIES if when > passed), GIVE_UP)
+            tries = (self._began + after for after in TRIES)
             self._retry = Call(self.send)
-            self._loop.defer(self._began + due, self._retry)
+            self._loop.defer(
+                next((when for when in tries if when > self._loop.now), self._began + GIVE_UP), self._retry
+            )
 
     def _arrive(self) -> None:
         """The SYN came to the host."""

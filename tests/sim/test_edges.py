@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import socket
 import ssl
 import struct
@@ -64,6 +65,25 @@ def test_a_lost_packet_of_the_handshake(simulation: Simulation, kind: Kind, back
         return asyncio.get_running_loop().time() - began
 
     assert simulation.run(main()) == pytest.approx(0.04 + seconds)
+
+
+def test_a_connect_at_any_time_gives_up(simulation: Simulation) -> None:
+    """A SYN is sent again exactly six times, also where adding seconds to the time rounds."""
+    sent: list[float] = []
+
+    async def main() -> None:
+        chance = random.Random(1)
+        simulation.network.observers.append(lambda record: sent.append(record.time))
+        with simulation.network.black_hole("app1"):
+            for _ in range(50):
+                await asyncio.sleep(chance.random())
+                sent.clear()
+                with pytest.raises(TimeoutError):
+                    await connect()
+                tries = [when - sent[0] for when in sent]
+                assert tries == pytest.approx([0, 1, 3, 7, 15, 31, 63])
+
+    simulation.run(main())
 
 
 def test_a_refusal_that_is_lost(simulation: Simulation) -> None:

@@ -200,7 +200,7 @@ def test_streams_without_faults() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=1000)
 @given(seed=st.integers(0, 2**32), steps=st.lists(STEP, max_size=12))
 def test_streams_under_very_many_faults(seed: int, steps: list[tuple[str, float, float]]) -> None:
     """The same, many more times."""

@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from ssl import SSLContext
 from typing import Any, Self
 
@@ -353,9 +353,17 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
     return loop
 
 
+@cache
+def _settle() -> None:
+    """Take all that is imported out of the collector's sight: it looks after every test, at what the test left."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
     """Run a program on a loop; it must leave no task, no unclosed socket and no error in the loop behind."""
+    _settle()
     factory = _uvloop() if request.param == "uvloop" else asyncio.SelectorEventLoop
 
     def running(program: Program) -> Any:

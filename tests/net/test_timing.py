@@ -38,7 +38,7 @@ def test_timeouts(run: Run, count: int) -> None:
                 return [(sink.timeout, receipt) for sink, receipt in zip(chosen, receipts, strict=True)]
 
     worst: list[float] = []
-    for _ in range(3):  # the best of three: the machine may be busy
+    for _ in range(5):  # the best of them: the machine may be busy
         lateness: list[float] = []
         for timeout, receipt in run(main):
             assert receipt.outcome is Outcome.UNCONFIRMED

@@ -12,7 +12,7 @@ __all__ = ["RoundRobin", "rotated"]
 
 
 class RoundRobin(Sequential):
-    """Takes turns: each event begins at the next child, and goes on to the one after it until it is settled.
+    """Takes turns: each event begins at the next child in service, and goes on to the one after it until it is settled.
 
     Args:
         children: Sinks or addresses, in the order of their turns.
@@ -55,7 +55,17 @@ class RoundRobin(Sequential):
         turn = self._turn = (self._turn + 1) % len(children)
         if not self.move_on:
             return children[turn : turn + 1]
+        if children[turn].out_until:  # its turn passes, else the one after it would bear the load of both
+            turn = self._turn = self._in_service(turn)
         return rotated(children, turn)
+
+    def _in_service(self, first: int) -> int:
+        """The first position from `first` on whose child isn't quarantined; `first` itself if all are."""
+        now = self._now()
+        for child in rotated(self.children, first):
+            if child.out_until <= now:
+                return self.children.index(child)
+        return first
 
     def _share(self, deadline: float, left: int) -> float | None:
         """One that doesn't move on has all the time for the only child it tries."""

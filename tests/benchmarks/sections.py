@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from tests.benchmarks.bystanders import BlackHole, Idle
+from tests.benchmarks.cost import COSTS
+from tests.benchmarks.memory import Memory
 from tests.benchmarks.moving_on import Reset, Silence
 from tests.benchmarks.race import Contender, Goal, Race, Result, Settings
 
@@ -122,4 +124,6 @@ SECTIONS: tuple[Section, ...] = (
     Silence(),
     BlackHole(),
     Idle(),
+    Memory(),
+    *COSTS,
 )

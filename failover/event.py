@@ -1,11 +1,14 @@
 """Events: what is delivered. A name, parameters as JSON-RPC carries them, and an id of its own."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# (what a caller gives as params can be anything: this is where it is checked)
+
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 import msgspec
@@ -74,8 +77,7 @@ class Event:
         self.params = params
         self._id = id
         if type(params) is dict:
-            named: dict[Any, Any] = params
-            for key, value in named.items():
+            for key, value in params.items():
                 if type(key) is not str or type(value) not in _PLAIN:
                     self.body = _encode_checked(name, params)
                     return
@@ -107,15 +109,14 @@ def _encode_checked(name: str, params: Any) -> bytes:
     """Encode params of any allowed shape, checking each value."""
     where = f"event {name!r}: params"
     if isinstance(params, Mapping):
-        return _encode_object(list(cast("Mapping[Any, Any]", params).items()), where, 1)
+        return _encode_object(list(params.items()), where, 1)
     if isinstance(params, (list, tuple)):
-        items = cast("Sequence[Any]", params)
-        if items and all(type(item) is tuple for item in items):
-            for item in items:
+        if params and all(type(item) is tuple for item in params):
+            for item in params:
                 if len(item) != 2:  # noqa: PLR2004  # a name and a value
                     raise EventError(f"{where}: a (name, value) tuple was expected, not {item!r}")
-            return _encode_object(items, where, 1)
-        return _encode_array(items, where, 1)
+            return _encode_object(params, where, 1)
+        return _encode_array(params, where, 1)
     raise EventError(
         f"{where} must be a dict, a list of (name, value) tuples, a list of values or None, not {_kind(params)}"
     )
@@ -138,7 +139,7 @@ def _encode_array(values: Sequence[Any], where: str, depth: int) -> bytes:
 
 
 def _encode_value(value: Any, where: str, depth: int) -> bytes:
-    kind = cast("type[Any]", type(value))
+    kind = type(value)
     if kind is str:
         return _encode_text(value, where, "this string")
     if kind is int:

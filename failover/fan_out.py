@@ -151,7 +151,7 @@ class FanOut(Strategy):
         ]
         if tasks:
             await asyncio.wait(tasks)
-        awaited: Receipt | None = getattr(ending, "receipt", None)  # a task tells its cancellation to one that asks only
+        awaited: Receipt | None = getattr(ending, "receipt", None)  # a task tells it only once
         for position, (child, future) in enumerate(zip(self.children, futures, strict=True)):
             if future in tasks:
                 try:

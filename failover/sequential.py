@@ -115,13 +115,8 @@ class Sequential(Strategy):
         while waiting:
             legs, exhausted = self._next_legs(orders, held, waiting)
             unsettled: list[int] = []
-            limit = deadline
-            if deadline is not None and legs:
-                done = min(len(tried.get(i, ())) + len(held.get(i, ())) for leg in legs.values() for i in leg)
-                limit = self._share(deadline, len(self.children) - done)
-            for (child, leg), results in zip(
-                legs.items(), await self._run_legs(events, legs, limit, late=limit is not deadline and limit is None), strict=True
-            ):
+            runs = await self._run_legs(events, legs, tried, held, deadline)
+            for (child, leg), results in zip(legs.items(), runs, strict=True):
                 simple = not tried and not held and not child.out_until  # all that was usual so far
                 failed = False
                 for index, receipt in zip(leg, results, strict=True):
@@ -145,7 +140,9 @@ class Sequential(Strategy):
                         unsettled.append(index)
             waiting = sorted(unsettled)
             if exhausted:
-                again = await self._finish(events, orders, tried, held, exhausted, receipts, deadline)
+                again = await self._finish(
+                    events, orders, tried, held, exhausted, receipts=receipts, deadline=deadline
+                )
                 waiting = sorted([*waiting, *again])
             if self._loop is None:  # closed meanwhile
                 for index in waiting:
@@ -175,12 +172,21 @@ class Sequential(Strategy):
         return legs, exhausted
 
     async def _run_legs(
-        self, events: Sequence[Event], legs: dict[Child, list[int]], limit: float | None, *, late: bool
+        self,
+        events: Sequence[Event],
+        legs: dict[Child, list[int]],
+        tried: dict[int, list[Receipt]],
+        held: dict[int, list[Child]],
+        deadline: float | None,
     ) -> list[list[Receipt]]:
         """Deliver to each child its part of a batch, side by side."""
-        if late:
-            now = self._now()
-            return [[skipped(events[index], child.name, now, _LATE) for index in leg] for child, leg in legs.items()]
+        limit = deadline
+        if deadline is not None and legs:
+            done = min(len(tried.get(index, ())) + len(held.get(index, ())) for leg in legs.values() for index in leg)
+            limit = self._share(deadline, len(self.children) - done)
+            if limit is None:
+                now = self._now()
+                return [[skipped(events[at], child.name, now, _LATE) for at in leg] for child, leg in legs.items()]
         until = _at_fault if self.quarantine else None
         batches = [(child.sink, [events[index] for index in leg]) for child, leg in legs.items()]
         if len(batches) == 1:
@@ -198,6 +204,7 @@ class Sequential(Strategy):
         tried: dict[int, list[Receipt]],
         held: dict[int, list[Child]],
         exhausted: list[int],
+        *,
         receipts: list[Receipt],
         deadline: float | None,
     ) -> list[int]:

@@ -49,9 +49,7 @@ LEFT: Final = Answer(Outcome.ABANDONED)
 UNSENT: Final = Answer(Outcome.ABANDONED, sent=False)
 FULL: Final = Answer(Outcome.SKIPPED, sent=False)
 REFUSED: Final = Answer(Outcome.SKIPPED, verdict=Verdict.STOP, sent=False)
-ANSWERS: Final = {
-    name: value for name, value in sorted(globals().items()) if isinstance(value, Answer)
-}
+ANSWERS: Final = {name: value for name, value in sorted(globals().items()) if isinstance(value, Answer)}
 """Every answer by its name."""
 
 

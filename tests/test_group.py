@@ -111,7 +111,8 @@ def test_closing_drains() -> None:
     """Closing takes no new events and waits for those under way, as long as it is told; the rest is abandoned."""
 
     async def main() -> None:
-        for drain, given, ends, at in ((5.0, None, "confirmed", 2.0), (5.0, 1.0, "abandoned", 1.0), (0.0, None, "abandoned", 0.0)):
+        cases = ((5.0, None, "confirmed", 2.0), (5.0, 1.0, "abandoned", 1.0), (0.0, None, "abandoned", 0.0))
+        for drain, given, ends, at in cases:
             began = now()
             group = Group("g", Failover(FastSink("a", YES.after(2))), drain=drain)
             await group.open()

@@ -119,14 +119,14 @@ def test_in_words_failed_over() -> None:
         (
             Receipt(EVENT, "a:1", Outcome.SKIPPED, 100.0, 100.0, reason="quarantined for 12.0 s more (no reply)"),
             Attempt(EVENT, "b:1", Outcome.UNCONFIRMED, 100.0, 100.2, reason="no reply within the timeout", sent=True),
-            Attempt(EVENT, "c:1", Outcome.CONFIRMED, 100.2, 100.2042, why="last resort: all are quarantined", sent=True),
+            Attempt(EVENT, "c:1", Outcome.CONFIRMED, 100.2, 100.2042, why="last resort", sent=True),
         ),
     )
     assert receipt.explain() == (
         "event E_ACC_CDR: Failover confirmed after 204.2 ms\n"
         "  0.0 ms: a:1 skipped: quarantined for 12.0 s more (no reply)\n"
         "  0.0 ms: b:1 unconfirmed after 200.0 ms: no reply within the timeout\n"
-        "  200.0 ms: c:1 (last resort: all are quarantined) confirmed after 4.2 ms\n"
+        "  200.0 ms: c:1 (last resort) confirmed after 4.2 ms\n"
         "possible duplicates: 1"
     )
 

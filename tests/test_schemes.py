@@ -71,7 +71,7 @@ def distribution(folder: Path, points: str, code: str) -> None:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the path for another distribution."""
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # pyright: ignore[reportUnknownMemberType]
     monkeypatch.delitem(sys.modules, "carrier_pigeon_for_tests", raising=False)
     schemes._searched.clear()  # pyright: ignore[reportPrivateUsage]
     return tmp_path
@@ -96,12 +96,12 @@ def test_entry_points(installed: Path) -> None:
     assert scheme.name == "pigeon"
 
 
-@pytest.mark.parametrize("points", ["pigeon = carrier_pigeon_for_tests:wrong", "dove = carrier_pigeon_for_tests:pigeon"])
-def test_bad_entry_points(installed: Path, points: str) -> None:
+@pytest.mark.parametrize("point", ["pigeon = carrier_pigeon_for_tests:wrong", "dove = carrier_pigeon_for_tests:pigeon"])
+def test_bad_entry_points(installed: Path, point: str) -> None:
     """What doesn't lead to a scheme of its name is told by name, not used, and told again."""
-    distribution(installed, points, CODE)
+    distribution(installed, point, CODE)
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r"the entry point '(pigeon|dove)' of failover.schemes must lead to a Scheme"):
+        with pytest.raises(ConfigError, match=r"the entry point '(pigeon|dove)' of failover.schemes must lead to"):
             parse_address("pigeon:loft:1")
 
 
@@ -123,6 +123,7 @@ def test_build_virtual(policy: str, kind: type[Failover | Parallel | RoundRobin]
     """Each policy makes its strategy, named by its text, over its sockets in order."""
     text = f"virtual:{policy} jsonrpc:a:1 tcp:b:2/m"
     sink = build(parse_address(text), Defaults(quarantine=7))
+    assert isinstance(sink, (Failover, Parallel, RoundRobin))
     assert type(sink) is kind
     assert sink.name == text
     assert [str(getattr(child, "name", child)) for child in sink.declared] == ["jsonrpc:a:1", "tcp:b:2/m"]

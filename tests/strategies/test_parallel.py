@@ -57,9 +57,7 @@ def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> Non
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize(
-    ("require", "took"), [("all", 8.0), ("any", 1.0), (1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0)]
-)
+@pytest.mark.parametrize(("require", "took"), [("all", 8.0), ("any", 1.0), (1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0)])
 def test_waits_for_as_many_as_required(
     kind: type[PlainSink], require: Literal["all", "any"] | int, took: float
 ) -> None:
@@ -101,8 +99,14 @@ def test_stragglers_confirm_late(kind: type[PlainSink]) -> None:
     _, b, c, _ = receipt.children
     assert isinstance(b, Attempt)
     assert isinstance(c, Attempt)
-    assert heard == [LateConfirmation("Parallel", b, True, 1.0), LateConfirmation("Parallel", c, False, 2.0)]
-    assert of(LateConfirmation, records) == [LateConfirmation("b", b, True, 1.0), LateConfirmation("c", c, False, 2.0)]
+    assert heard == [
+        LateConfirmation("Parallel", b, confirmed=True, at=1.0),
+        LateConfirmation("Parallel", c, confirmed=False, at=2.0),
+    ]
+    assert of(LateConfirmation, records) == [
+        LateConfirmation("b", b, confirmed=True, at=1.0),
+        LateConfirmation("c", c, confirmed=False, at=2.0),
+    ]
 
 
 def test_a_straggler_ends_with_its_group() -> None:

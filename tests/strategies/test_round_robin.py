@@ -35,7 +35,7 @@ USUAL = ("YES", "NOTED", "NO", "STOP", "DOWN", "SILENT", "LEFT", "FULL")
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
-    """Of up to four children and over one whole round: each event begins at the next child in service, then in order."""
+    """Of up to four children and over one whole round: each begins at the next child in service, then in order."""
 
     async def main() -> None:
         for names in itertools.product(USUAL, repeat=count):

@@ -133,7 +133,15 @@ def _start(stack: contextlib.ExitStack, place: str, words: list[str]) -> str:
     subscriber = Subscriber("127.0.0.1", port, in_order=False, drain=0, ssl_context=context)
     subscriber.default(whole=True)(BEHAVIOURS[behaviour](rest))
     stack.enter_context(subscriber.blocking())
+    stack.callback(_settle, subscriber)
     return subscriber.socket.removeprefix("jsonrpc:")
+
+
+def _settle(subscriber: Subscriber) -> None:
+    """Wait until all connections so far are taken: asyncio leaves one open that it is just taking when it closes."""
+    with socket.create_connection(subscriber.address) as last, contextlib.suppress(ConnectionError):
+        last.sendall(b"{}")  # is refused at once, by what speaks TLS too
+        last.recv(1)
 
 
 @frozen

@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         for exchange in [held for held in self._held if held.waiter is None or held.overdue(now)]:
             self._held.pop(exchange, None)
         self._fill()
-        self._swept = self.pipeline.pending > 0 or bool(self._held)
+        self._swept = self.pipeline.pending > 0 or bool(self._held) or bool(self._out)  # what is out may be held again
         return self._swept
 
     def break_off(self, reason: str) -> None:

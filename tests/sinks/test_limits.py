@@ -186,6 +186,27 @@ def test_a_peer_that_never_reads(run: Run, *, confirmed: bool) -> None:
     }
 
 
+def test_a_sweep_between_a_notification_and_its_write(run: Run) -> None:
+    """A notification that is held back just after a sweep ends in time all the same."""
+
+    async def main() -> list[Receipt]:
+        async with ScriptedPeer(reads=False) as peer:
+            sink = jsonrpc(peer.address, confirm=False, timeout=0.05)
+            async with opened(sink):
+                await peer.accepted()
+                await turns(5)
+                connection = sink._connection or sink._connect()
+                assert connection is not None
+                connection._flushing = True  # as if others had been written in this turn: the write is put off
+                begun = start(sink, 1000, Event("E_BIG", {"data": "x" * 20_000}))
+                if not connection.sweep(0.0):  # as the loop's sweep does it
+                    connection._sweep.discard(connection)
+                connection._flush()
+                return await asyncio.gather(*begun)
+
+    assert {receipt.outcome for receipt in run(main)} == {Outcome.SENT, Outcome.SKIPPED}
+
+
 def test_a_peer_that_reads_again(run: Run) -> None:
     """When the peer reads again, what was held goes out in order and is confirmed."""
 

@@ -77,14 +77,17 @@ class BlockingGroup:
             UsageError: this thread runs the loop that would be waited for.
         """
         here = self._of_this_process()
-        if here.way is not None:
-            _refuse_on_loop(self.name)
+        way = here.way
+        if way is not None:
+            way.refuse_here()
         with here.lock:
             here.closed = True
             way = here.way
             if way is not None:
-                way.close()
-                here.way = None
+                try:
+                    way.close()
+                finally:
+                    here.way = None
 
     def __enter__(self) -> Self:
         self.open()

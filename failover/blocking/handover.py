@@ -78,7 +78,7 @@ class HandOver:
         Raises:
             UsageError: this is the loop's own thread, which would wait for itself.
         """
-        self._refuse_on_loop()
+        self.refuse_here()
         self.submit(call)
         return call.wait(self._group.name, within)
 
@@ -98,7 +98,7 @@ class HandOver:
         Raises:
             UsageError: this is the loop's own thread, which would wait for itself.
         """
-        self._refuse_on_loop()
+        self.refuse_here()
         try:
             self._run(self._end())
         finally:
@@ -130,7 +130,8 @@ class HandOver:
             future.cancel()
             raise TimeoutError(f"group {self._group.name!r}: something keeps its loop busy; no answer") from None
 
-    def _refuse_on_loop(self) -> None:
+    def refuse_here(self) -> None:
+        """Raise UsageError where this can't wait: on the loop's own thread."""
         if self._thread.is_current:
             raise UsageError(
                 f"group {self._group.name!r}: this thread runs its loop and can't wait for it; only submit() works here"
@@ -143,14 +144,12 @@ class HandOver:
         """Give every call that waits to a task."""
         self._awake = False  # before the first is taken: whoever comes later wakes the loop again
         self._skew = self._loop.time() - time.monotonic()
-        queue = self._queue
-        for _ in range(len(queue)):
-            if not queue:
-                break
-            call = queue.popleft()
-            if self._closing:
-                call.skip(self._group.name, CLOSED)
-            elif self._idle:
+        if self._closing:
+            self._refuse()
+            return
+        for _ in range(len(self._queue)):
+            call = self._queue.popleft()
+            if self._idle:
                 self._idle.pop().set_result(call)
             elif len(self._tasks) >= OUTSTANDING:
                 call.skip(self._group.name, _FULL)

@@ -7,7 +7,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Coroutine
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from failover.blocking.calls import CLOSED, GRACE, Waited
@@ -42,7 +41,7 @@ class OwnLoop:
         self._lock = threading.Lock()
         self._loop: _PrivateLoop | None = None
         self._closed = False
-        self._refuse_inside_loop()
+        self.refuse_here()
         with self._lock:
             self._opened()
 
@@ -52,7 +51,7 @@ class OwnLoop:
         Raises:
             UsageError: this thread runs a loop already.
         """
-        self._refuse_inside_loop()
+        self.refuse_here()
         if not self._lock.acquire(timeout=min(within, threading.TIMEOUT_MAX)):
             return call.skipped(self._group.name, _BUSY)
         try:
@@ -70,7 +69,7 @@ class OwnLoop:
             UsageError: this thread runs a loop already.
             TimeoutError: another thread used the loop all the time.
         """
-        self._refuse_inside_loop()
+        self.refuse_here()
         if not self._lock.acquire(timeout=min(within, threading.TIMEOUT_MAX)):
             raise TimeoutError(f"group {self._group.name!r}: {_BUSY}")
         try:
@@ -84,7 +83,7 @@ class OwnLoop:
         Raises:
             UsageError: this thread runs a loop already.
         """
-        self._refuse_inside_loop()
+        self.refuse_here()
         with self._lock:
             self._closed = True
             loop = self._loop
@@ -142,13 +141,17 @@ class OwnLoop:
         """Throw a loop away, with all that is on it; the next call begins with a new one."""
         self._loop = None
         try:
-            for last in (partial(loop.run_until_complete, self._group.aclose(drain=0)), partial(end, loop)):
-                with contextlib.suppress(Exception, asyncio.CancelledError):  # they may well fail too
-                    last()
+            with contextlib.suppress(Exception, asyncio.CancelledError):  # it may well fail too
+                loop.run_until_complete(self._group.aclose(drain=0))
         finally:
-            self._group.forget()
+            try:
+                with contextlib.suppress(Exception, asyncio.CancelledError):
+                    end(loop)
+            finally:
+                self._group.forget()
 
-    def _refuse_inside_loop(self) -> None:
+    def refuse_here(self) -> None:
+        """Raise UsageError where this can't wait: the thread runs a loop already."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from failover import Event, Receipt, Status
 from failover.subscriber import Subscriber
 
-__all__ = ["Broken", "Gate", "Script", "Stubborn"]
+__all__ = ["Broken", "Gate", "Script", "Stubborn", "Unclosable"]
 
 Script: TypeAlias = Callable[..., str]
 """Runs a script in a Python of its own; returns what it printed."""
@@ -62,3 +62,11 @@ class Stubborn(Broken):
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Wait for ever."""
         return await asyncio.get_running_loop().create_future()
+
+
+class Unclosable(Broken):
+    """A sink that breaks the rules: it can't be closed."""
+
+    async def aclose(self) -> None:
+        """Raise."""
+        raise TimeoutError("unclosable")

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 import pytest
@@ -246,18 +247,35 @@ def test_interrupted_caller(gate: Gate) -> None:
 
 def test_interrupted_anywhere(echo: str) -> None:
     """An interrupt that comes in the midst of whatever the loop does leaves a facade that delivers."""
-    interrupted = 0
+    rng = Random(0)
 
     def interrupt(_: object) -> None:
-        nonlocal interrupted
-        interrupted += 1
-        if interrupted % 2:
+        if rng.random() < 0.3:
             signal.raise_signal(signal.SIGINT)
 
     with opened(Failover(echo), observers=[interrupt]) as group:
-        for _ in range(10):
+        for _ in range(20):
             with pytest.raises(KeyboardInterrupt):
                 deliver_for_ever(group)
+
+
+def test_interrupted_opening(echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KeyboardInterrupt while the group opens leaves it closed; the next call opens it."""
+    declared = Group("billing", echo)
+    opening = declared.open
+
+    async def interrupted() -> None:
+        await opening()
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(declared, "open", interrupted)
+    group = declared.blocking(thread=False, within=LONG)
+    with pytest.raises(KeyboardInterrupt):
+        group.open()
+    assert not group.is_open
+    monkeypatch.undo()
+    with group:
+        assert group.deliver(EVENT).confirmed
 
 
 def test_sinks_against_the_rules() -> None:

@@ -29,7 +29,7 @@ from failover.blocking import handover
 from failover.blocking.calls import GRACE
 from failover.blocking.process import this_process
 from failover.strategies import Failover
-from tests.blocking.parts import Broken, Gate, Stubborn
+from tests.blocking.parts import Broken, Gate, Stubborn, Unclosable
 
 EVENT = Event("E_ACC_CDR", {"callid": "a84b4c76e66710"})
 LONG = 20.0  # seconds: a deadline that no test waits for
@@ -367,8 +367,8 @@ def test_handed_over_too_late(echo: str) -> None:
         group.submit(EVENT, called.put)
         way._closed = False  # or looked between the last drain and the end
         group.submit(EVENT, called.put)
-        for _ in range(2):
-            receipt = called.get(timeout=LONG)
+        way._closed = True
+        for receipt in (*group.deliver_many([EVENT, EVENT]), called.get(timeout=LONG), called.get(timeout=LONG)):
             assert (receipt.outcome, receipt.reason) == (Outcome.SKIPPED, "the group was closed")
         group._here.way, group._here.closed = None, True
         if other is not None:
@@ -438,6 +438,17 @@ def test_stubborn_sink() -> None:
         group.submit(EVENT, ended.put)
     receipt = ended.get(timeout=LONG)
     assert (receipt.outcome, receipt.reason) == (Outcome.ABANDONED, "the group was closed")
+
+
+def test_sink_that_fails_to_close() -> None:
+    """What a sink raises when it is closed reaches who closes; the facade is closed all the same, the thread ended."""
+    group = Group("billing", Unclosable()).blocking()
+    group.open()
+    with pytest.raises(TimeoutError, match="unclosable"):
+        group.close()
+    assert not group.is_open
+    group.close()
+    assert loop_threads() == []
 
 
 def test_busy_loop(echo: str) -> None:

@@ -67,37 +67,35 @@ class Sequential(Strategy):
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Try the children in order until one settles the event; a deadline is shared among those that are left."""
-        tried: list[Receipt] | None = None
-        held: list[Child] | None = None
+        tried: list[Receipt] = []
+        held: list[Child] = []
         limit = deadline
         for child in self.order(event):
             if child.out_until and child.out_until > self._now():
-                held = [*(held or ()), child]
+                held.append(child)
                 continue
             if deadline is not None:
-                limit = self._share(deadline, len(self.children) - len(tried or ()) - len(held or ()))
+                limit = self._share(deadline, len(self.children) - len(tried) - len(held))
                 if limit is None:
-                    now = self._now()
-                    tried = [*(tried or ()), skipped(event, child.name, now, _LATE)]
+                    tried.append(skipped(event, child.name, self._now(), _LATE))
                     continue
             begun = child.start(event, deadline=limit)
             try:
                 receipt = await begun
             except asyncio.CancelledError as cancelled:
-                self._cancelled(event, tried or [], child, begun, cancelled)
+                self._cancelled(event, tried, child, begun, cancelled)
                 raise
-            if receipt.outcome is _CONFIRMED and tried is None and held is None and not child.out_until:
+            if receipt.outcome is _CONFIRMED and not tried and not held and not child.out_until:
                 return Receipt(event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,))
-            tried = [*(tried or ()), receipt]
+            tried.append(receipt)
             self._judge(child, receipt)
             if receipt.settled or self._loop is None:  # closed meanwhile
                 break
         else:
             if held:
-                tried = tried or []
                 await self._last_resort(event, held, tried, deadline)
-                held = None
-        return self._receipt(event, tried or [], held or ())
+                held = []
+        return self._receipt(event, tried, held)
 
     async def deliver_many(
         self,

@@ -142,8 +142,14 @@ class Endpoint:
         return system_error(number) if number else None
 
     def shut_down(self) -> None:
-        """Send no more: the peer reads the end of the stream after all that was written."""
-        if not self._shut and not self.broken:
+        """Send no more: the peer reads the end of the stream after all that was written.
+
+        Raises:
+            OSError: ENOTCONN, the connection is over.
+        """
+        if self.broken:
+            raise system_error(errno.ENOTCONN)
+        if not self._shut:
             self._shut = True
             self.outgoing.send(Kind.FIN)
 

@@ -124,9 +124,9 @@ class StreamTransport(transports._FlowControlMixin, transports.Transport):
                 self.endpoint.receive = None
 
     def resume_reading(self) -> None:
-        """As asyncio's."""
+        """As asyncio's, which looks again and so reports an end that it has reported before."""
         if not self._closing and self._paused:
-            self._paused = False
+            self._paused = self._ended = False
             self.look()
 
     def look(self) -> None:
@@ -251,7 +251,7 @@ class StreamTransport(transports._FlowControlMixin, transports.Transport):
             if self._closing:
                 self._context.run(self._call_connection_lost, None)
             elif self._eof:
-                endpoint.shut_down()
+                endpoint.shut_down()  # it has just taken the last bytes, so it is connected
 
     def writelines(self, list_of_data: Any) -> None:
         """As asyncio's."""

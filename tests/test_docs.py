@@ -140,7 +140,7 @@ def _start(stack: contextlib.ExitStack, place: str, words: list[str]) -> str:
 def _settle(subscriber: Subscriber) -> None:
     """Wait until all connections so far are taken: asyncio leaves one open that it is just taking when it closes."""
     with socket.create_connection(subscriber.address) as last, contextlib.suppress(ConnectionError):
-        last.sendall(b"{}")  # is refused at once, by what speaks TLS too
+        last.sendall(b"{}      ")  # is refused at once, by what speaks TLS too
         last.recv(1)
 
 

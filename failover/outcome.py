@@ -30,6 +30,8 @@ class Outcome(enum.Enum):
     SKIPPED = "skipped"
     """Not attempted; the reason stands beside it."""
 
+    __hash__ = object.__hash__  # as its equality; Enum's own is written in Python, and outcomes are counted per event
+
 
 class Verdict(enum.Enum):
     """What an error reply means for the event (by its code), or a full window for the delivery."""

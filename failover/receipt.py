@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from attrs import frozen
@@ -13,7 +13,13 @@ from failover.outcome import Outcome, Verdict
 
 __all__ = ["Attempt", "ErrorReply", "Receipt"]
 
-_CONFIRMED = Outcome.CONFIRMED  # a global is half the price of an attribute of a class, and this is asked per event
+# A global is half the price of an attribute of a class, and these are asked per event.
+_CONFIRMED: Final = Outcome.CONFIRMED
+_SENT: Final = Outcome.SENT
+_UNREACHABLE: Final = Outcome.UNREACHABLE
+_UNCONFIRMED: Final = Outcome.UNCONFIRMED
+_ABANDONED: Final = Outcome.ABANDONED
+_FINAL: Final = (Verdict.STOP, Verdict.CONFIRM)
 
 
 @frozen
@@ -70,12 +76,8 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
     @property
     def settled(self) -> bool:
         """Whether nothing is gained by trying another sink. Strategies ask this, never `confirmed`."""
-        return (
-            self.outcome is _CONFIRMED
-            or self.outcome is Outcome.SENT
-            or self.verdict is Verdict.STOP
-            or self.verdict is Verdict.CONFIRM
-        )
+        outcome = self.outcome
+        return outcome is _CONFIRMED or outcome is _SENT or (self.verdict is not None and self.verdict in _FINAL)
 
     @property
     def maybe_processed(self) -> bool:
@@ -85,16 +87,16 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
     @property
     def cut_short(self) -> bool:
         """Whether we stopped waiting somewhere below: then silence says nothing about the peers."""
-        return self.outcome is Outcome.ABANDONED or any(child.cut_short for child in self.children)
+        return self.outcome is _ABANDONED or any(child.cut_short for child in self.children)
 
     @property
     def at_fault(self) -> bool:
         """Whether this outcome is evidence that the sink is out of order (what quarantines it)."""
-        return (
-            (self.outcome is Outcome.UNREACHABLE or self.outcome is Outcome.UNCONFIRMED)
-            and not self.cut_short
-            and (not self.children or any(child.at_fault for child in self.children))
-        )
+        outcome = self.outcome
+        if outcome is not _UNREACHABLE and outcome is not _UNCONFIRMED:
+            return False
+        children = self.children
+        return not children or (not self.cut_short and any(child.at_fault for child in children))
 
     @property
     def possible_duplicates(self) -> int:

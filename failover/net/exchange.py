@@ -167,18 +167,9 @@ class Exchange(Struct, eq=False, gc=False):
     ) -> Attempt:
         """End it: make its record, tell the owner and who waits."""
         self.attempt = attempt = Attempt(
-            self.event,
-            self.owner.name,
-            outcome,
-            self.began,
-            now,
-            verdict=verdict,
-            reason=reason,
-            request_id=self.request_id,
-            sent=self.sent,
-            error=error,
-            raw_result=result,
-        )
+            self.event, self.owner.name, outcome, self.began, now, (), verdict, reason, "", False, self.request_id,  # noqa: FBT003
+            self.sent, error, result,
+        )  # fmt: skip  # by position, as above
         self._tell(attempt)
         return attempt
 

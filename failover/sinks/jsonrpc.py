@@ -34,6 +34,8 @@ go to the `next` sink, or `reject` the event: it is settled as skipped, so that 
 _TIMEOUT: Final = 1.0
 """Seconds. Source: OpenSIPS event_jsonrpc, parameter `timeout`."""
 
+_CONFIRMED: Final = Outcome.CONFIRMED
+
 _FULL: Final = "no slot: as much in flight as the connection may have"
 
 
@@ -216,7 +218,7 @@ class JsonRpcSink:
     def ended(self, attempt: Attempt) -> None:
         """Count an attempt that ended other than confirmed, and tell observers of any."""
         outcome = attempt.outcome
-        if outcome is not Outcome.CONFIRMED:
+        if outcome is not _CONFIRMED:
             self._others[outcome] = self._others.get(outcome, 0) + 1
         if self.watched:
             notify(self._observers, AttemptEnded(attempt))

@@ -138,9 +138,7 @@ class Sequential(Strategy):
                         unsettled.append(index)
             waiting = sorted(unsettled)
             if exhausted:
-                again = await self._finish(
-                    events, orders, tried, held, exhausted, receipts=receipts, deadline=deadline
-                )
+                again = await self._finish(events, orders, tried, held, exhausted, receipts=receipts, deadline=deadline)
                 waiting = sorted([*waiting, *again])
             if self._loop is None:  # closed meanwhile
                 for index in waiting:

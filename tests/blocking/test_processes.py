@@ -185,7 +185,11 @@ assert group.deliver(EVENT).confirmed
 @pytest.mark.parametrize("state", ["idle", "down", "in flight", "unknown name"])
 @each_way
 def test_exit_without_closing(
-    script: Script, echo: str, silent: Callable[[], str], state: str, thread: bool  # noqa: FBT001
+    script: Script,
+    echo: str,
+    silent: Callable[[], str],
+    state: str,
+    thread: bool,  # noqa: FBT001
 ) -> None:
     """A process whose facade was never closed exits at once and without a word, whatever is going on."""
     with socket.create_server(("127.0.0.1", 0)) as refusing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, fields, frozen
 from tenacity.wait import wait_base, wait_exponential
 
 from failover.errors import ConfigError
@@ -31,9 +31,9 @@ def _keepalive(_: object, __: Attribute[Any], value: float | None) -> None:
         )
 
 
-def _shown(policy: WaitPolicy) -> tuple[type[WaitPolicy], dict[str, Any]]:
-    """What makes two policies the same; tenacity's are compared by identity."""
-    return type(policy), vars(policy)
+def _shown(policy: WaitPolicy) -> str:
+    """What makes two policies the same, as text; tenacity's are compared by identity, and shown so."""
+    return f"{type(policy).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(policy).items())})"
 
 
 def _policy(_: object, __: Attribute[Any], value: WaitPolicy) -> None:
@@ -68,7 +68,17 @@ class ConnectionOptions:
     waiting: int = field(default=16 * 1024, validator=_count)
     write_buffer: int = field(default=64 * 1024, validator=_count)
     connect_timeout: float = field(default=0.5, validator=_seconds)
-    reconnect: WaitPolicy = field(factory=_exponential, validator=_policy, eq=_shown)
+    reconnect: WaitPolicy = field(factory=_exponential, validator=_policy, eq=_shown, repr=_shown)
     keepalive: float | None = field(default=15.0, validator=_keepalive)
     max_frame: int = field(default=4 * 2**20, validator=_count)
     max_depth: int = field(default=64, validator=_count)
+
+    def unlike(self, other: ConnectionOptions) -> str:
+        """The options in which another one differs, as text: `in_flight=1024, not 64`."""
+        told: list[str] = []
+        for option in fields(ConnectionOptions):
+            show = option.repr if callable(option.repr) else repr
+            here, there = show(getattr(self, option.name)), show(getattr(other, option.name))
+            if here != there:
+                told.append(f"{option.name}={here}, not {there}")
+        return "; ".join(told)

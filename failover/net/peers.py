@@ -101,7 +101,7 @@ class Peers:
             shared = self._peers[key] = self._make(key, options)
         elif shared.options != options:
             raise ConfigError(
-                f"the connection to {key} is shared and already has other options: {shared.options}, not {options};"
+                f"the connection to {key} is shared and already has other options ({shared.options.unlike(options)});"
                 " use the same, or dedicated=True for a connection of its own"
             )
         return shared.lease(observers, lazy=lazy)

@@ -94,13 +94,17 @@ def test_conflicting_options_are_refused(run: Run) -> None:
                 return ConnectionOptions(reconnect=wait_exponential(multiplier=0.2, max=5), **given)
 
             async with Group("first", sink(options(), "a")), Group("second", sink(options(), "b")):
-                for other in (
-                    options(in_flight=3),
-                    ConnectionOptions(reconnect=wait_random_exponential(multiplier=0.2, max=5)),
-                    ConnectionOptions(reconnect=wait_fixed(1)),
+                for other, told in (
+                    (options(in_flight=3), r"\(in_flight=1024, not 3\)"),
+                    (options(in_flight=3, waiting=4), r"\(in_flight=1024, not 3; waiting=16384, not 4\)"),
+                    (
+                        ConnectionOptions(reconnect=wait_random_exponential(multiplier=0.2, max=5)),
+                        r"\(reconnect=wait_exponential\(multiplier=0.2, .*\), not wait_random_exponential\(.*\)\)",
+                    ),
+                    (ConnectionOptions(reconnect=wait_fixed(1)), r".*, not wait_fixed\(wait_fixed=1.*\)\)"),
                 ):
                     third = Group("third", sink(other, "c"))
-                    with pytest.raises(ConfigError, match="already has other options"):
+                    with pytest.raises(ConfigError, match=f"already has other options {told}"):
                         await third.open()
                     with pytest.raises(ClosedError):
                         await third.deliver(EVENT)

@@ -346,7 +346,7 @@ def test_page(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
-    monkeypatch.setattr(schemes, "_registry", dict(schemes._registry))  # a page may add a scheme
+    monkeypatch.setattr(schemes, "_registry", dict(schemes._registry))  # pyright: ignore[reportPrivateUsage]  # a page may add one
     monkeypatch.chdir(tmp_path)
     play(path)
 

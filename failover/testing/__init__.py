@@ -2,4 +2,86 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from failover.testing.actions import (
+    Action,
+    Close,
+    Confirm,
+    ConfirmUnhandled,
+    HandleThenDrop,
+    HandleThenRefuse,
+    Late,
+    Refuse,
+    Reset,
+    Silent,
+)
+from failover.testing.calls import Call
+from failover.testing.connections import (
+    Accept,
+    AcceptAndStall,
+    Connecting,
+    NeverRead,
+    RefuseConnections,
+    TlsFailure,
+)
+from failover.testing.delays import Delay, constant, log_normal, rarely, uniform
+from failover.testing.odd_replies import (
+    Batch,
+    Garbage,
+    Huge,
+    Joined,
+    NoId,
+    Pretty,
+    Raw,
+    Split,
+    SplitUtf8,
+    StringId,
+    Twice,
+    WrongId,
+)
+from failover.testing.subscriber import Acted, Processed, Script, ScriptedSubscriber
+from failover.testing.vocabulary import ACTIONS, CONNECTIONS, action, connecting
+
+__all__ = [
+    "ACTIONS",
+    "CONNECTIONS",
+    "Accept",
+    "AcceptAndStall",
+    "Acted",
+    "Action",
+    "Batch",
+    "Call",
+    "Close",
+    "Confirm",
+    "ConfirmUnhandled",
+    "Connecting",
+    "Delay",
+    "Garbage",
+    "HandleThenDrop",
+    "HandleThenRefuse",
+    "Huge",
+    "Joined",
+    "Late",
+    "NeverRead",
+    "NoId",
+    "Pretty",
+    "Processed",
+    "Raw",
+    "Refuse",
+    "RefuseConnections",
+    "Reset",
+    "Script",
+    "ScriptedSubscriber",
+    "Silent",
+    "Split",
+    "SplitUtf8",
+    "StringId",
+    "TlsFailure",
+    "Twice",
+    "WrongId",
+    "action",
+    "connecting",
+    "constant",
+    "log_normal",
+    "rarely",
+    "uniform",
+]

@@ -91,7 +91,7 @@ def as_delay(value: Any) -> Delay:
         if isinstance(arguments, Mapping):
             return make(**cast("Mapping[str, Any]", arguments))
         if isinstance(arguments, Sequence) and not isinstance(arguments, str):
-            return make(*cast("Sequence[Any]", arguments))
+            return make(*arguments)
         return make(arguments)
     except TypeError as error:
         raise ConfigError(f"delay={value!r}: {error}") from None

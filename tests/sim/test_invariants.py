@@ -71,7 +71,8 @@ class End(asyncio.Protocol):
                 asyncio.get_running_loop().call_later(self.chance.random(), self.transport.resume_reading)
             asyncio.get_running_loop().call_later(self.chance.expovariate(20), self.write)
             return
-        self.chance.choice((self.transport.write_eof, self.transport.close, self.abort))()
+        with contextlib.suppress(OSError):  # write_eof, after a RST that a paused reader has not seen
+            self.chance.choice((self.transport.write_eof, self.transport.close, self.abort))()
 
     def abort(self) -> None:
         """End without sending what is buffered."""

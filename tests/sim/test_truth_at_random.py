@@ -1,10 +1,11 @@
-"""The simulator is true: any short sequence of acts at two ends of a connection sounds alike on the kernel's network."""
+"""The simulator is true: whatever is done at two ends of a connection, they hear the same on the kernel's network."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -67,27 +68,27 @@ class Side(asyncio.Protocol):
         transport = self.transport
         if self.lost.done():
             return
+        acts: dict[str, Callable[[], object]] = {
+            "write": lambda: transport.write(b"hello"),
+            "much": lambda: transport.write(bytes(2_000_000)),
+            "pause": transport.pause_reading,
+            "resume": transport.resume_reading,
+            "eof": transport.write_eof,
+            "close": transport.close,
+            "abort": transport.abort,
+            "reset": self.reset,
+            "wait": lambda: None,
+        }
         try:
-            if what == "write":
-                transport.write(b"hello")
-            elif what == "much":
-                transport.write(bytes(2_000_000))
-            elif what == "pause":
-                transport.pause_reading()
-            elif what == "resume":
-                transport.resume_reading()
-            elif what == "eof":
-                transport.write_eof()
-            elif what == "close":
-                transport.close()
-            elif what == "abort":
-                transport.abort()
-            elif what == "reset":
-                linger = struct.pack("ii", 1, 0)
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                transport.close()
+            acts[what]()
         except (RuntimeError, OSError) as error:
             self.heard.append(str(error))
+
+    def reset(self) -> None:
+        """Close, and let that send a RST."""
+        linger = struct.pack("ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.transport.close()
 
     @property
     def reading(self) -> bool:

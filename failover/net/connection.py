@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: float) -> bool:
         """Expire what has waited for too long; see `Sweep`."""
-        self.pipeline.expire(now)
+        self._sweep.soon(self.pipeline.expire(now))
         for exchange in [held for held in self._held if held.waiter is None or held.overdue(now)]:
             self._held.pop(exchange, None)
         self._fill()

@@ -8,7 +8,9 @@ from typing import Final, Protocol
 __all__ = ["PERIOD", "Sweep", "Swept"]
 
 PERIOD: Final = 0.004
-"""Seconds between two sweeps: with the loop's own rounding, a timeout is at most 10 ms late and never early."""
+"""Seconds between two sweeps at most: with the loop's own rounding, a timeout is at most 10 ms late and never early."""
+
+_LEAST: Final = 0.001  # seconds between two sweeps; what is due together, or nearly so, is expired together
 
 
 class Swept(Protocol):
@@ -30,6 +32,7 @@ class Sweep:
         self._loop = loop
         self._pending: dict[Swept, None] = {}  # ordered, unlike a set: the same run on every Python
         self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0  # loop time of the sweep after the one that is running
 
     def add(self, swept: Swept) -> None:
         """Sweep it until it has nothing pending any more."""
@@ -44,13 +47,18 @@ class Sweep:
             self._timer.cancel()
             self._timer = None
 
+    def soon(self, at: float) -> None:
+        """Told in a sweep: sweep again at this loop time, if that is earlier than a period from now."""
+        self._next = min(self._next, at)
+
     def _sweep(self) -> None:
         self._timer = None
         now = self._loop.time()
+        self._next = now + PERIOD
         try:
             for swept in list(self._pending):
                 if not swept.sweep(now):
                     self._pending.pop(swept, None)
         finally:  # one that fails must not end all timeouts of the loop
             if self._pending and self._timer is None:
-                self._timer = self._loop.call_later(PERIOD, self._sweep)
+                self._timer = self._loop.call_at(max(self._next, now + _LEAST), self._sweep)

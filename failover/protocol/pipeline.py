@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Final, Protocol
 
 from attrs import frozen
@@ -152,13 +153,16 @@ class Pipeline:
                 faults.append(reply)
         return faults
 
-    def expire(self, now: float) -> None:
-        """Expire what has waited for its lane's timeout; never early."""
+    def expire(self, now: float) -> float:
+        """Expire what has waited for its lane's timeout, never early; return when the next is due, infinity if none."""
+        earliest = inf
         for lane in list(self._lanes.values()):  # telling one of them may make another lane
             timeout = lane.timeout
             due: list[int] = []
             for request_id, exchange in lane.items():
-                if exchange.began + timeout > now:
+                at = exchange.began + timeout
+                if at > now:
+                    earliest = min(earliest, at)
                     break
                 due.append(request_id)
             for request_id in due:
@@ -172,6 +176,7 @@ class Pipeline:
                     self._tombstones[request_id] = now, expired
         if self._tombstones:
             self._forget(now)
+        return earliest
 
     def break_off(self, reason: str, now: float) -> None:
         """The connection is gone: tell everything that waits, and forget what has expired."""

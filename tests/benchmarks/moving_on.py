@@ -97,6 +97,13 @@ async def _reset(ports: list[int], mode: str, rounds: int) -> dict[str, Any]:
     ended: list[int] = []
     first, second = (f"127.0.0.1:{port}" for port in ports)
     events = [Event(METHOD, request_params()) for _ in range(_IN_FLIGHT)]
+    confirmed: list[int] = []
+
+    async def timed(group: Group, event: Event) -> Receipt:
+        receipt = await group.deliver(event)
+        confirmed.append(time.perf_counter_ns())
+        return receipt
+
     async with Group("warm", jsonrpc(second)) as warm:  # keeps its connection while the groups come and go
         await warm.deliver(events[0])
         for _ in range(rounds):
@@ -106,9 +113,10 @@ async def _reset(ports: list[int], mode: str, rounds: int) -> dict[str, Any]:
                     receipts: Sequence[Receipt] = await group.deliver_many(events)
                 else:
                     async with asyncio.TaskGroup() as tasks:
-                        delivered = [tasks.create_task(group.deliver(event)) for event in events]
+                        delivered = [tasks.create_task(timed(group, event)) for event in events]
                     receipts = [task.result() for task in delivered]
-                ended.append(time.perf_counter_ns())
+                ended.append(max(confirmed, default=0) or time.perf_counter_ns())
+                confirmed.clear()
             for receipt in receipts:
                 outcomes = [attempt.outcome for attempt in receipt.attempts]
                 assert outcomes == [Outcome.UNCONFIRMED, Outcome.CONFIRMED], receipt.explain()

@@ -284,17 +284,14 @@ class EventInterface:
     def subscribers_list(self, event: str | None = None, socket: Declared | None = None) -> dict[str, Any]:
         """Who has subscribed, as MI lists it: plain data, ready for JSON, newest subscriber first.
 
-        `expire` is seconds as given, or `"never"`; beside it, while the interface is open, `ttl` is the seconds that
-        are left of it, rounded up.
+        `{"Events":[{"name":"E_A","id":0,"Subscribers":[{"socket":"jsonrpc:…","expire":60,"ttl":59}]}]}`; of one event
+        `{"Event":{"name":…,"id":…,"Subscribers":[…]}}`, of one subscriber `{"Event":{…,"Subscriber":{…}}}`, and
+        `{"Event":{}}` when there is none. `expire` is seconds as given, or `"never"`; beside it, while the interface is
+        open, `ttl` is the seconds that are left of it, rounded up.
 
         Args:
             event: Only this event.
             socket: Only this subscriber of it.
-
-        Returns:
-            `{"Events":[{"name":"E_A","id":0,"Subscribers":[{"socket":"jsonrpc:…","expire":60,"ttl":59}]}]}`; of one
-            event `{"Event":{"name":…,"id":…,"Subscribers":[…]}}`, of one subscriber `{"Event":{…,"Subscriber":{…}}}`;
-            `{"Event":{}}` when there is none.
 
         Raises:
             AddressError: an address that can't be parsed.

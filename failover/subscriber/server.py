@@ -157,7 +157,7 @@ class Subscriber:
 
     @property
     def socket(self) -> str:
-        """The same as the text of a socket, `jsonrpc:host:port`, as a group takes it.
+        """The same as the text of a socket, scheme and all, as a group takes it.
 
         Raises:
             UsageError: it was never started.

@@ -39,6 +39,7 @@ class Channel:
         "_last",
         "_retry_after",
         "_since",
+        "_unheard_since",
         "_unsent",
         "destination",
         "link",
@@ -65,6 +66,7 @@ class Channel:
         self._held = False
         self._retry_after = FIRST_RETRY
         self._since: float | None = None
+        self._unheard_since: float | None = None
 
     def send(self, kind: Kind, data: bytes = b"") -> None:
         """Send a segment after all that were sent before it."""
@@ -162,29 +164,30 @@ class Channel:
         self._unsent.extend(behind)
         self._unsent.extend(unsent)
 
+    def _joined(self, data: bytes) -> bytes:
+        """Data, and what arrives with it: a real receiver reads all of it at once."""
+        flight, now = self._flight, self.loop.now
+        parts = [data]
+        size = len(data)
+        while flight and flight[0][0] <= now and flight[0][1] is DATA and size < READ:
+            parts.append(flight.popleft()[2])
+            size += len(parts[-1])
+        return data if len(parts) == 1 else b"".join(parts)
+
     def _run(self) -> None:
         flight = self._flight
         if not flight:
             self._armed = False
             return
         _, kind, data = flight.popleft()
-        loop = self.loop
+        if flight and kind is DATA:
+            data = self._joined(data)
         if flight:
-            now = loop.now
-            if kind is DATA and flight[0][0] <= now and flight[0][1] is DATA:
-                parts = [data]
-                size = len(data)
-                while flight and flight[0][0] <= now and flight[0][1] is DATA and size < READ:
-                    part = flight.popleft()[2]
-                    parts.append(part)
-                    size += len(part)
-                data = b"".join(parts)
-            if flight:
-                loop.defer(flight[0][0], self)
-            else:
-                self._armed = False
+            self.loop.defer(flight[0][0], self)
         else:
             self._armed = False
+        if self.reverse.rules and self._unheard_since is None:
+            self._confirm()
         destination = self.destination
         if self.link.observers:
             self.loop.network.tell(kind.value, "arrived", self.source.label, destination.label, data)
@@ -196,6 +199,22 @@ class Channel:
             destination.reset()
         else:
             destination.establish()
+
+    def _confirm(self) -> None:
+        """Acknowledge what came: if none of the acknowledgements gets back, the sender gives up in the end."""
+        loop = self.loop
+        fate, _ = self.reverse.judge(Kind.ACK, self.destination.local[1], self.source.local[1], b"")
+        if fate is not Fate.DROP:
+            self._unheard_since = None
+            return
+        if self._unheard_since is None:
+            self._unheard_since = loop.now
+        passed = loop.now - self._unheard_since
+        if passed >= GIVE_UP:
+            self.source.fail(errno.ETIMEDOUT)
+        elif not self.source.gone:
+            pause = min(max(passed, FIRST_RETRY), LONGEST_RETRY, GIVE_UP - passed)  # doubles what has passed
+            loop.defer(loop.now + max(pause, 1e-6), Call(self._confirm))
 
     def consumed(self, size: int) -> None:
         """The receiver has read so many bytes; a writer that waits is woken when a third of the buffer is free."""

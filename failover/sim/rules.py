@@ -12,7 +12,11 @@ __all__ = ["DROP", "HOLD", "PASS", "RESET", "Deliver", "Fate", "Kind", "Packet",
 
 
 class Kind(enum.Enum):
-    """What a packet is. Acknowledgements are seen only where a program can tell: handshakes and full buffers."""
+    """What a packet is.
+
+    Acknowledgements are packets only where a program could tell that they are lost: in handshakes, when the writer
+    waits for room, and of any segment while a fault is on their way.
+    """
 
     SYN = "syn"
     SYN_ACK = "syn-ack"

@@ -87,6 +87,28 @@ def test_black_hole_for_ever(simulation: Simulation) -> None:
     assert simulation.run(main()) == pytest.approx(924.6)
 
 
+def test_lost_acknowledgements(simulation: Simulation) -> None:
+    """Data arrives although no acknowledgement comes back, until the sender gives up; a short cut is never noticed."""
+
+    async def main() -> tuple[float, float]:
+        await asyncio.sleep(1)
+        reader, writer = await connect()
+        fault = simulation.network.partition("app1", "main", one_way=True)
+        writer.write(b"1\n")
+        await after(700, fault.repair)
+        assert await reader.readline() == b"1\n"
+        answered = now()
+        simulation.network.partition("app1", "main", one_way=True)
+        writer.write(b"unfinished")
+        with pytest.raises(TimeoutError):
+            await reader.read()
+        return answered - 1, now() - answered
+
+    answered, gave_up = simulation.run(main())
+    assert answered == pytest.approx(804.64)  # sent again every two minutes by then
+    assert gave_up == pytest.approx(924.61)
+
+
 def test_one_way_partition(simulation: Simulation) -> None:
     """One way cut, requests still arrive and replies don't; the other way cut, nothing arrives."""
     arrived: list[str] = []

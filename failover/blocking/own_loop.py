@@ -167,10 +167,11 @@ class _PrivateLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+        self._getpid = os.getpid  # at the interpreter's end the module is gone before the last objects are
         super().__init__()
 
     def __del__(self) -> None:
-        if self._pid == os.getpid():
+        if self._pid == self._getpid():
             super().__del__()
 
 

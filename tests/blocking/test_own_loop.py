@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import struct
@@ -297,3 +298,13 @@ def test_open_elsewhere(echo: str) -> None:
         with pytest.raises(UsageError, match="open already"):
             declared.blocking(thread=False).open()
         assert group.deliver(EVENT).confirmed
+
+
+def test_finalized_after_the_modules(echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A facade that the interpreter finalizes at its very end, when modules are gone already, says nothing."""
+    facade = Group("billing", Failover(echo)).blocking(thread=False, within=10)
+    assert facade.deliver(EVENT).confirmed
+    facade.close()
+    monkeypatch.setattr("failover.blocking.own_loop.os", None)
+    del facade
+    gc.collect()  # what goes wrong in a finalizer is a warning, and those are errors here

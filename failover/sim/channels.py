@@ -186,9 +186,11 @@ class Channel:
             self.loop.defer(flight[0][0], self)
         else:
             self._armed = False
-        if self.reverse.rules and self._unheard_since is None:
-            self._confirm()
         destination = self.destination
+        destination.outgoing.heard()  # what comes acknowledges what went
+        if self.reverse.rules and self._unheard_since is None:
+            self._unheard_since = self.loop.now
+            self._confirm()
         if self.link.observers:
             self.loop.network.tell(kind.value, "arrived", self.source.label, destination.label, data)
         if kind is DATA:
@@ -200,15 +202,19 @@ class Channel:
         else:
             destination.establish()
 
+    def heard(self) -> None:
+        """An acknowledgement has come."""
+        self._unheard_since = None
+
     def _confirm(self) -> None:
         """Acknowledge what came: if none of the acknowledgements gets back, the sender gives up in the end."""
         loop = self.loop
+        if self._unheard_since is None:
+            return
         fate, _ = self.reverse.judge(Kind.ACK, self.destination.local[1], self.source.local[1], b"")
         if fate is not Fate.DROP:
             self._unheard_since = None
             return
-        if self._unheard_since is None:
-            self._unheard_since = loop.now
         passed = loop.now - self._unheard_since
         if passed >= GIVE_UP:
             self.source.fail(errno.ETIMEDOUT)

@@ -110,8 +110,8 @@ class Attempt:
         far.outgoing = near.incoming = Channel(loop, self._back, self._forward, far, near)
         if far.listener is None:  # closed or crashed since: the ACK will bring a RST
             far.vanish(reset=False)
-        near.outgoing.send(Kind.ACK)
         self.established.set_result(near)
+        near.outgoing.send(Kind.ACK)
 
     def _fail(self, number: int) -> None:
         if self._retry is not None:

@@ -7,12 +7,13 @@ import contextvars
 import errno
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
 
 from failover.net.peers import Peers
-from failover.sim import Simulation, SimulationError
+from failover.sim import Record, Simulation, SimulationError
 
 
 async def listen(protocol: Callable[[], asyncio.BaseProtocol] = asyncio.Protocol, host: str | None = None) -> None:
@@ -347,3 +348,59 @@ def test_code_that_is_on_no_host() -> None:
             await asyncio.get_running_loop().create_task(connect("main"), context=context)
 
     simulation.run(main())
+
+
+def test_a_local_address_of_ones_own() -> None:
+    """A connection can be made from a port of one's choice, once; to "any" address it goes to the host itself."""
+
+    async def main(_simulation: Simulation) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        first, _ = await loop.create_connection(Listening, "app1", 80, local_addr=("main", 5000))
+        with pytest.raises(OSError, match="address already in use"):
+            await loop.create_connection(Listening, "app2", 80, local_addr=("main", 5000))
+        server = await loop.create_server(asyncio.Protocol, ["localhost", "main"], 81)
+        itself, _ = await loop.create_connection(Listening, "0.0.0.0", 81)  # noqa: S104
+        return [first.get_extra_info("sockname"), itself.get_extra_info("peername"), len(server.sockets)]
+
+    assert run(main) == [("198.18.0.3", 5000), ("127.0.0.1", 81), 2]
+
+
+def test_a_server_that_can_not_have_all_its_addresses() -> None:
+    """When one of several addresses can't be bound none is, and the port stays free."""
+
+    async def main(simulation: Simulation) -> int:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(OSError, match="ssign requested address"):
+            await loop.create_server(asyncio.Protocol, ["main", "app1"], 81)
+        return len(simulation.network.host("main").process.listeners)
+
+    assert run(main) == 0
+
+
+def cancel_at_ack(connecting: asyncio.Task[Any], record: Record) -> None:
+    """Cancel a connect when the last packet of its handshake is sent."""
+    if record.what == "ack":
+        connecting.cancel()
+
+
+def test_a_connect_that_is_cancelled() -> None:
+    """Whenever a connect is cancelled its port is free again, and nothing is left of it at either end."""
+
+    async def main(simulation: Simulation) -> list[int]:
+        loop = asyncio.get_running_loop()
+        left: list[int] = []
+        observers = simulation.network.observers
+        for delay in (0.0, 0.0003, 0.0007, None):
+            connecting = asyncio.create_task(connect())
+            if delay is not None:
+                loop.call_later(delay, connecting.cancel)
+            else:  # at the last moment: when it is connected and does not know yet
+                observers.append(partial(cancel_at_ack, connecting))
+            await asyncio.wait([connecting])
+            await asyncio.sleep(1)
+            assert connecting.cancelled()
+            processes = [simulation.network.host(name).process for name in ("main", "app1")]
+            left.append(sum(len(process.endpoints) for process in processes) + len(processes[0].ports))
+        return left
+
+    assert run(main) == [0, 0, 0, 0]

@@ -1,0 +1,263 @@
+"""Checkers of conduct: who is taken out of service and why, who comes back, and who gets his share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from failover.outcome import Outcome
+from failover.receipt import Attempt, Receipt
+from failover.testing.check_truth import EPSILON
+from failover.testing.entries import Ended, HealthChange, Node, Raised
+from failover.testing.stories import Finding, Tree
+
+if TYPE_CHECKING:
+    from failover.testing.history import History
+
+__all__ = [
+    "back_when_heard",
+    "fair",
+    "in_order",
+    "no_quarantine_for_impatience",
+    "one_trial_at_a_time",
+    "quarantine_kept",
+]
+
+_FAULTY: Final = (Outcome.UNREACHABLE, Outcome.UNCONFIRMED)
+_ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
+
+
+def no_quarantine_for_impatience(history: History) -> list[Finding]:
+    """Nobody is taken out of service unless he was unreachable, or silent past his own timeout."""
+    tree = history.tree
+    evidence: dict[str, list[tuple[float, Outcome | None]]] = {}
+    for story in history.stories.values():
+        for one in story.attempts:
+            evidence.setdefault(one.sink, []).append((one.at, one.outcome))
+        for silent in story.silent:
+            evidence.setdefault(silent.sink, []).append((silent.at, None))
+    findings: list[Finding] = []
+    for change in _changes(history):
+        strategy, child = tree.node(change.strategy), tree.node(change.child)
+        if change.up or strategy is None or child is None or change.at < history.since:
+            continue
+        window = sum(leaf.timeout or 0.0 for leaf in child.sockets()) if child.children else 0.0
+        enough = (*_FAULTY, None, *((Outcome.REJECTED,) if strategy.quarantine_rejected else ()))
+        behind = [
+            outcome
+            for sink in tree.sinks_of(child.name)
+            for at, outcome in evidence.get(sink, ())
+            if change.at - window - EPSILON <= at <= change.at + EPSILON
+        ]
+        if not any(outcome in enough for outcome in behind):
+            text = f"{change.strategy} took {change.child} out ({change.reason}), and nothing speaks against it"
+            findings.append(Finding("no_quarantine_for_impatience", text, (), change.at))
+    return findings
+
+
+def quarantine_kept(history: History) -> list[Finding]:
+    """A child at fault is taken out, for as long as was declared, and not tried meanwhile but as the last resort."""
+    clause = "quarantine_kept"
+    tree = history.tree
+    taken: dict[tuple[str, str], list[HealthChange]] = {}
+    findings: list[Finding] = []
+    for change in _changes(history):
+        taken.setdefault((change.strategy, change.child), []).append(change)
+        strategy = tree.node(change.strategy)
+        if not change.up and strategy is not None and strategy.quarantine is not None:
+            wrong = abs(change.until - change.at - strategy.quarantine) > EPSILON
+            if wrong:
+                text = f"{change.strategy} has {change.child} out for {change.until - change.at:.3f} s"
+                findings.append(Finding(clause, f"{text}, not {strategy.quarantine:.3f} s", (), change.at))
+    for ended, node, receipt in _sequences(history):
+        if node.quarantine is None:
+            continue
+        for child in receipt.children:
+            changes = taken.get((node.name, child.sink), [])
+            if _at_fault(child) and not any(
+                not change.up and abs(change.at - child.ended) <= EPSILON for change in changes
+            ):
+                text = f"{node.name} did not take out {child.sink}, which was {child.outcome.value}"
+                findings.append(Finding(clause, text, (ended.event,), child.ended))
+            if child.outcome is not Outcome.SKIPPED and not child.why and _out_at(changes, child.began):
+                text = f"{node.name} tried {child.sink} although it was out of service"
+                findings.append(Finding(clause, text, (ended.event,), child.began))
+    return findings
+
+
+def back_when_heard(history: History) -> list[Finding]:
+    """A late reply brings back whoever holds the child that it came from; nobody comes back unheard."""
+    clause = "back_when_heard"
+    changes: dict[tuple[str, str], list[HealthChange]] = {}
+    for change in _changes(history):
+        changes.setdefault((change.strategy, change.child), []).append(change)
+    replies = _replies(history)
+    findings: list[Finding] = []
+    for (strategy, child), known in changes.items():
+        node = history.tree.node(child)
+        if node is None:
+            continue
+        window = sum(leaf.timeout or 0.0 for leaf in node.sockets()) if node.children else 0.0
+        heard = [reply for below in node.walk() for reply in replies.get(below.name, ())]
+        for at, event, late in heard:
+            if late and _out_at(known, at) and not any(one.up and abs(one.at - at) <= EPSILON for one in known):
+                text = f"{child} was heard late, and {strategy} did not take it back"
+                findings.append(Finding(clause, text, (event,), at))
+        for one in known:
+            span = (one.at - window - EPSILON, one.at + EPSILON)
+            if one.up and one.at >= history.since and not any(span[0] <= at <= span[1] for at, _, _ in heard):
+                text = f"{strategy} took {child} back, and nothing was heard of it"
+                findings.append(Finding(clause, text, (), one.at))
+    return findings
+
+
+def one_trial_at_a_time(history: History) -> list[Finding]:
+    """While everything is out of service, each child has one event on trial at a time."""
+    trials: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
+    for ended, node, receipt in _sequences(history):
+        for child in receipt.children:
+            if child.why and child.outcome is not Outcome.SKIPPED:
+                trials.setdefault((node.name, child.sink), []).append((child.began, child.ended, ended.event))
+    findings: list[Finding] = []
+    for (strategy, name), spans in trials.items():
+        spans.sort()
+        for (_, end, first), (begin, _, second) in pairwise(spans):
+            if begin < end - EPSILON:
+                text = f"{strategy} had two events on trial at {name} at once"
+                findings.append(Finding("one_trial_at_a_time", text, (first, second), begin))
+    return findings
+
+
+def in_order(key: Callable[[Raised], Hashable] | None = None) -> Callable[[History], list[Finding]]:
+    """Make a checker: events of one key are processed in the order in which they were raised, wherever that is.
+
+    Args:
+        key: What must keep its order, e.g. a Call-ID; None or empty text leaves an event out. By default the key that
+            was told when it was raised.
+    """
+
+    def order(history: History) -> list[Finding]:
+        findings: list[Finding] = []
+        newest: dict[Hashable, tuple[float, str]] = {}
+        for story in history.stories.values():  # in the order in which they were raised
+            if not story.raised or not story.processed:
+                continue
+            known = story.raised[0].key if key is None else key(story.raised[0])
+            if known is None or known == "":
+                continue
+            first = min(one.at for one in story.processed)
+            before, event = newest.get(known, (first, ""))
+            if first < before - EPSILON:
+                text = f"of {known!r} it was processed {before - first:.3f} s before one that was raised earlier"
+                findings.append(Finding("in_order", text, (event, story.event), first))
+            else:
+                newest[known] = first, story.event
+        return findings
+
+    return order
+
+
+def fair(weights: Mapping[str, float] | None = None, tolerance: float = 1.0) -> Callable[[History], list[Finding]]:
+    """Make a checker: while all its children are in service, each gets its share of the events that a strategy begins.
+
+    Args:
+        weights: The share of each child, by its name; by default all children of a `RoundRobin` have the same, and
+            other strategies promise nothing.
+        tolerance: How many events a child may be away from its share.
+    """
+
+    def shares(history: History) -> list[Finding]:
+        tree = history.tree
+        findings: list[Finding] = []
+        for name, firsts in _firsts(history, weights).items():
+            node = tree.node(name)
+            if node is None:
+                continue
+            given = {child.name: 1.0 if weights is None else weights.get(child.name, 0.0) for child in node.children}
+            total = sum(given.values())
+            pauses = sorted(change.at for change in _changes(history) if change.strategy == name)
+            for stretch in _stretches(firsts, pauses, history, node):
+                counts = Counter(stretch)
+                for child, weight in given.items():
+                    share = len(stretch) * weight / total
+                    if abs(counts[child] - share) > tolerance + EPSILON:
+                        text = f"{name} began {counts[child]} of {len(stretch)} events with {child}, not {share:.1f}"
+                        findings.append(Finding("fair", text, (), pauses[0] if pauses else 0.0))
+        return findings
+
+    return shares
+
+
+def _replies(history: History) -> dict[str, list[tuple[float, str, bool]]]:
+    """When each sink was heard, of which event, and whether that was late."""
+    heard: dict[str, list[tuple[float, str, bool]]] = {}
+    for story in history.stories.values():
+        for late in story.late:
+            heard.setdefault(late.sink, []).append((late.at, story.event, True))
+        for one in story.attempts:
+            if one.outcome in _ALIVE:
+                heard.setdefault(one.sink, []).append((one.at, story.event, False))
+    return heard
+
+
+def _firsts(history: History, weights: Mapping[str, float] | None) -> dict[str, list[tuple[float, str]]]:
+    """With which child each event began, and when, for each strategy that promises shares."""
+    firsts: dict[str, list[tuple[float, str]]] = {}
+    for _, node, receipt in _sequences(history):
+        promised = node.kind == "RoundRobin" if weights is None else any(c.name in weights for c in node.children)
+        if promised and receipt.children:
+            firsts.setdefault(node.name, []).append((receipt.children[0].began, receipt.children[0].sink))
+    return firsts
+
+
+def _stretches(
+    firsts: list[tuple[float, str]], pauses: list[float], history: History, node: Node
+) -> Iterator[list[str]]:
+    """The first children of consecutive events during which all were in service."""
+    if any(strategy == node.name for strategy, _ in history.standing):
+        pauses = [history.since, *pauses]
+    changes = [change for change in _changes(history) if change.strategy == node.name]
+    stretch: list[str] = []
+    last = float("-inf")
+    for at, child in sorted(firsts):
+        if any(last < pause <= at + EPSILON for pause in pauses):
+            yield stretch
+            stretch = []
+        last = at
+        if not any(_out_at([c for c in changes if c.child == one.name], at) for one in node.children):
+            stretch.append(child)
+    yield stretch
+
+
+def _changes(history: History) -> list[HealthChange]:
+    """Who was out when the kept stretch began, and all changes since."""
+    carried = [change for change in history.standing.values() if not change.up]
+    return carried + [entry for entry in history.entries if isinstance(entry, HealthChange)]
+
+
+def _sequences(history: History) -> Iterator[tuple[Ended, Node, Receipt]]:
+    """Every node of every receipt whose strategy tries one child after the other, with the strategy's declaration."""
+    tree: Tree = history.tree
+    for story in history.stories.values():
+        for ended in story.ended:
+            for receipt in ended.receipt.walk():
+                if receipt.children and not receipt.side_by_side:
+                    node = tree.node(receipt.sink)
+                    if node is not None and node.children:
+                        yield ended, node, receipt
+
+
+def _at_fault(receipt: Receipt) -> bool:
+    return receipt.outcome in _FAULTY if isinstance(receipt, Attempt) else receipt.at_fault
+
+
+def _out_at(changes: list[HealthChange], at: float) -> bool:
+    """Whether a child was out of service at a moment, and had been before it."""
+    out = False
+    for change in changes:
+        if change.at >= at - EPSILON:
+            break
+        out = not change.up and change.until > at + EPSILON
+    return out

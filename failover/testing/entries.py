@@ -1,0 +1,435 @@
+"""What a history is made of: one frozen entry per thing that happened, and the tree that it happened in."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from attrs import fields, frozen
+
+from failover.errors import ConfigError
+from failover.event import Event
+from failover.outcome import Outcome, Verdict
+from failover.receipt import Attempt, ErrorReply, Receipt
+
+__all__ = [
+    "Answered",
+    "Attempted",
+    "Broken",
+    "ConnectionChange",
+    "Declared",
+    "Ended",
+    "Entry",
+    "FaultSet",
+    "HealthChange",
+    "Late",
+    "Node",
+    "OddReply",
+    "Processed",
+    "Raised",
+    "Silent",
+    "entry_from_line",
+    "entry_to_line",
+]
+
+
+@frozen
+class Node:
+    """A sink or a strategy as it was declared: what checkers need to know to say what it owed.
+
+    Args:
+        name: Its name in receipts.
+        kind: Its class.
+        children: A strategy's children, in declared order; empty for a socket.
+        side_by_side: Whether it tries its children at once.
+        timeout: Seconds for one attempt on a socket; None for a strategy.
+        quarantine: Seconds for which it skips a child at fault; None if it never does.
+        quarantine_rejected: Whether an error reply quarantines as well.
+        last_resort: Whether it tries quarantined children rather than leaving an event unsettled.
+        move_on: Whether an event that a child didn't settle goes on to the next one.
+        need: How many children must take an event; 0 for a socket.
+        confirms: Whether a socket's events are requests, which replies confirm.
+        subscriber: Who is behind a socket, by the name under which it tells what it processed; empty for a strategy.
+    """
+
+    name: str
+    kind: str = ""
+    children: tuple[Node, ...] = ()
+    side_by_side: bool = False
+    timeout: float | None = None
+    quarantine: float | None = None
+    quarantine_rejected: bool = False
+    last_resort: bool = True
+    move_on: bool = True
+    need: int = 0
+    confirms: bool = True
+    subscriber: str = ""
+
+    def walk(self) -> list[Node]:
+        """This node and all below it, parents before children."""
+        return [self, *(below for child in self.children for below in child.walk())]
+
+    def sockets(self) -> list[Node]:
+        """The nodes without children, left to right."""
+        return [node for node in self.walk() if not node.children]
+
+
+@frozen
+class Declared:
+    """A group was declared (or opened) with this tree.
+
+    Args:
+        at: Loop time, seconds; so in all entries.
+        group: The group's name.
+        root: Its tree.
+    """
+
+    at: float
+    group: str
+    root: Node
+
+
+@frozen
+class Raised:
+    """An event was given to a group.
+
+    Args:
+        at: When.
+        event: The event's id; so in all entries.
+        name: Its name.
+        deadline: Loop time after which nobody waits for it any more; None without.
+        key: What it must keep its order with, a Call-ID say; empty without.
+    """
+
+    at: float
+    event: str
+    name: str
+    deadline: float | None = None
+    key: str = ""
+
+
+@frozen
+class Attempted:
+    """An attempt on a socket ended, or was skipped at the socket itself.
+
+    Args:
+        at: When it ended.
+        event: Of which event.
+        sink: Name of the socket's sink.
+        began: When it began.
+        outcome: How it ended.
+        verdict: What the outcome means for the event, where that was said.
+        reason: Why it ended so.
+        request_id: Its id on the wire; None without.
+        sent: Whether bytes of it left.
+    """
+
+    at: float
+    event: str
+    sink: str
+    began: float
+    outcome: Outcome
+    verdict: Verdict | None = None
+    reason: str = ""
+    request_id: int | None = None
+    sent: bool = False
+
+    @property
+    def maybe_processed(self) -> bool:
+        """Whether it says of itself that the subscriber may have processed the event."""
+        return self.outcome is Outcome.CONFIRMED or (
+            self.sent and (self.outcome is not Outcome.REJECTED or self.verdict is Verdict.CONFIRM)
+        )
+
+
+@frozen
+class Ended:
+    """A delivery ended.
+
+    Args:
+        at: When whoever raised the event was told.
+        event: Of which event.
+        group: The group's name.
+        receipt: Its receipt. Read back from a line, its event has a name and an id, and no params.
+    """
+
+    at: float
+    event: str
+    group: str
+    receipt: Receipt
+
+
+@frozen
+class Processed:
+    """A subscriber did its work for an event; the truth that all else is held against.
+
+    Args:
+        at: When.
+        event: Which event.
+        subscriber: Who did it.
+        connection: Over which of its connections it came, however it tells them apart.
+    """
+
+    at: float
+    event: str
+    subscriber: str
+    connection: str = ""
+
+
+@frozen
+class Answered:
+    """The bytes of a reply came back over the network, whatever the sink made of it.
+
+    Args:
+        at: When its last byte came.
+        event: Which event it answers.
+        subscriber: Whose reply it is.
+        request_id: The id in it.
+        confirmed: Whether it is a result, not an error.
+    """
+
+    at: float
+    event: str
+    subscriber: str
+    request_id: int
+    confirmed: bool
+
+
+@frozen
+class Broken:
+    """The end of a connection came over the network: a FIN or a RST of the subscriber's side.
+
+    Args:
+        at: When it came.
+        subscriber: Whose connection it ends.
+        how: `fin` or `rst`.
+    """
+
+    at: float
+    subscriber: str
+    how: str
+
+
+@frozen
+class Late:
+    """A sink told of a reply to an attempt that had ended.
+
+    Args:
+        at: When the reply came.
+        event: Of which event.
+        sink: Name of the sink.
+        confirmed: Whether the reply confirms.
+    """
+
+    at: float
+    event: str
+    sink: str
+    confirmed: bool
+
+
+@frozen
+class Silent:
+    """A sink told that an abandoned attempt got no reply within the sink's own timeout either.
+
+    Args:
+        at: When.
+        event: Of which event; empty for a strategy whose children are all out.
+        sink: Name of the sink.
+    """
+
+    at: float
+    event: str
+    sink: str
+
+
+@frozen
+class HealthChange:
+    """A strategy took a child out of service, or back into it.
+
+    Args:
+        at: When.
+        strategy: Name of the strategy.
+        child: Name of the child.
+        up: Whether it is in service now.
+        until: Loop time until which it is skipped; 0 if it is up.
+        reason: What it did.
+    """
+
+    at: float
+    strategy: str
+    child: str
+    up: bool
+    until: float = 0.0
+    reason: str = ""
+
+
+@frozen
+class ConnectionChange:
+    """A connection to a peer was made, failed or broke.
+
+    Args:
+        at: When.
+        peer: The peer's address.
+        connected: Whether there is one now.
+        reason: Why not.
+    """
+
+    at: float
+    peer: str
+    connected: bool
+    reason: str = ""
+
+
+@frozen
+class OddReply:
+    """A peer sent something that answers nothing.
+
+    Args:
+        at: When.
+        peer: The peer's address.
+        problem: What is wrong with it.
+    """
+
+    at: float
+    peer: str
+    problem: str
+
+
+@frozen
+class FaultSet:
+    """A fault was set or repaired, by whoever plays the faults.
+
+    Args:
+        at: When.
+        fault: Its name, e.g. `black_hole`.
+        where: The subscriber (or host) that it concerns; empty for all.
+        active: Whether it acts from now on; a fault of one moment, as a reset, is set and never repaired.
+        detail: Anything else that tells it from others.
+    """
+
+    at: float
+    fault: str
+    where: str = ""
+    active: bool = True
+    detail: str = ""
+
+
+Entry: TypeAlias = (
+    Declared
+    | Raised
+    | Attempted
+    | Ended
+    | Processed
+    | Answered
+    | Broken
+    | Late
+    | Silent
+    | HealthChange
+    | ConnectionChange
+    | OddReply
+    | FaultSet
+)
+
+_KINDS: Final[dict[str, Any]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        Declared,
+        Raised,
+        Attempted,
+        Ended,
+        Processed,
+        Answered,
+        Broken,
+        Late,
+        Silent,
+        HealthChange,
+        ConnectionChange,
+        OddReply,
+        FaultSet,
+    )
+}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+_FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS.values()}
+
+
+def entry_to_line(entry: Entry) -> bytes:
+    """An entry as one JSON object without a line's end; the same bytes for the same entry on every Python."""
+    kind = type(entry)
+    data: dict[str, Any] = {"entry": _NAMES[kind]}
+    for name in _FIELDS[kind]:
+        data[name] = getattr(entry, name)
+    if isinstance(entry, Ended):
+        data["receipt"] = _receipt_to_data(entry.receipt)
+    return msgspec.json.encode(data)
+
+
+def entry_from_line(line: bytes | str) -> Entry:
+    """Read an entry back.
+
+    Raises:
+        ConfigError: the line is no entry; it says what is wrong with it.
+    """
+    try:
+        data = msgspec.json.decode(line)
+        kind = _KINDS[data.pop("entry")]
+        if kind is Ended:
+            data["receipt"] = _receipt_from_data(data["receipt"], data["event"])
+            return Ended(**data)
+        entry: Entry = msgspec.convert(data, kind)
+        return entry
+    except (msgspec.MsgspecError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"this line is no entry of a history ({error!r}): {line[:200]!r}") from None
+
+
+def _receipt_to_data(receipt: Receipt) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "name": receipt.event.name,
+        "sink": receipt.sink,
+        "outcome": receipt.outcome,
+        "began": receipt.began,
+        "ended": receipt.ended,
+    }
+    if receipt.verdict is not None:
+        data["verdict"] = receipt.verdict
+    if receipt.reason:
+        data["reason"] = receipt.reason
+    if receipt.why:
+        data["why"] = receipt.why
+    if receipt.side_by_side:
+        data["side_by_side"] = True
+    if isinstance(receipt, Attempt):
+        data["request_id"] = receipt.request_id
+        data["sent"] = receipt.sent
+        if receipt.error is not None:
+            data["error"] = [receipt.error.code, receipt.error.text, receipt.error.data]
+        if receipt.raw_result is not None:
+            data["result"] = bytes(receipt.raw_result).decode("utf-8", "replace")
+    if receipt.children:
+        data["children"] = [_receipt_to_data(child) for child in receipt.children]
+    return data
+
+
+def _receipt_from_data(data: dict[str, Any], event: str) -> Receipt:
+    verdict = data.get("verdict")
+    common: dict[str, Any] = {
+        "event": Event(data["name"], id=event),
+        "sink": data["sink"],
+        "outcome": Outcome(data["outcome"]),
+        "began": float(data["began"]),
+        "ended": float(data["ended"]),
+        "children": tuple(_receipt_from_data(child, event) for child in data.get("children", ())),
+        "verdict": None if verdict is None else Verdict(verdict),
+        "reason": data.get("reason", ""),
+        "why": data.get("why", ""),
+        "side_by_side": data.get("side_by_side", False),
+    }
+    if "sent" not in data:
+        return Receipt(**common)
+    error, result = data.get("error"), data.get("result")
+    return Attempt(
+        **common,
+        request_id=data["request_id"],
+        sent=data["sent"],
+        error=None if error is None else ErrorReply(*error),
+        raw_result=None if result is None else msgspec.Raw(result.encode()),
+    )

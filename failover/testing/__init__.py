@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from failover.testing.account import Account, Acted, HistoryOfFaults
 from failover.testing.actions import (
     Action,
     Close,
@@ -38,7 +39,8 @@ from failover.testing.odd_replies import (
     Twice,
     WrongId,
 )
-from failover.testing.subscriber import Acted, Processed, Script, ScriptedSubscriber
+from failover.testing.proxy import FaultProxy
+from failover.testing.subscriber import Processed, Script, ScriptedSubscriber
 from failover.testing.vocabulary import ACTIONS, CONNECTIONS, action, connecting
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "CONNECTIONS",
     "Accept",
     "AcceptAndStall",
+    "Account",
     "Acted",
     "Action",
     "Batch",
@@ -55,9 +58,11 @@ __all__ = [
     "ConfirmUnhandled",
     "Connecting",
     "Delay",
+    "FaultProxy",
     "Garbage",
     "HandleThenDrop",
     "HandleThenRefuse",
+    "HistoryOfFaults",
     "Huge",
     "Joined",
     "Late",

@@ -36,7 +36,7 @@ class LinkOwner(Protocol):
     """Whether nothing is read or written at present."""
 
     def connected(self, link: Link) -> int:
-        """A connection was accepted. Returns its number."""
+        """A connection was accepted. Returns its number; 0 if it came too late."""
         ...
 
     def arrived(self, call: Call) -> None:
@@ -98,6 +98,9 @@ class Link(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.peer = peer_name(transport.get_extra_info("peername"))
         self.number = self._owner.connected(self)
+        if not self.number:
+            self.cut()
+            return
         self.regulate()
         if not self._reading:
             self._loop.call_soon(self._pause)  # uvloop begins to read all the same
@@ -158,7 +161,8 @@ class Link(asyncio.Protocol):
         """Remember that it is gone; work that is under way goes on."""
         self._out.clear()
         self._gathered.clear()
-        self._owner.lost(self)
+        if self.number:
+            self._owner.lost(self)
         self.gone.set_result(None)
 
     def pause_writing(self) -> None:
@@ -260,7 +264,7 @@ class Link(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def release(self) -> None:
-        """The subscriber holds nothing back any more."""
+        """The subscriber holds things back from now on, or no longer."""
         self._write()
         self.regulate()
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from random import Random
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from attrs import frozen
 
 from failover.errors import ConfigError, UsageError
-from failover.sim.loop import SimulatedLoop
+from failover.testing.account import Account, HistoryOfFaults
 from failover.testing.actions import Action, Confirm
 from failover.testing.calls import Call
 from failover.testing.certificates import wrong_certificate
 from failover.testing.connections import Accept, Connecting, RefuseConnections, TlsFailure
 from failover.testing.delays import Delay, check_delay, draw
 from failover.testing.link import Link
+from failover.testing.ports import Port
 
-__all__ = ["Acted", "Processed", "ProcessedBy", "Script", "ScriptedSubscriber"]
+__all__ = ["Processed", "Script", "ScriptedSubscriber"]
 
 Script = Action | Callable[[Call], Action]
 """What to do with each request: always the same, or what a function of the request says."""
 
-_BACKLOG: Final = 1024
 _GRACE: Final = 1.0  # seconds in which an orderly end must have happened
 
 
@@ -53,46 +52,17 @@ class Processed:
     repeated: bool
 
 
-@frozen
-class Acted:
-    """Something that the subscriber did.
-
-    Args:
-        at: Loop time, seconds.
-        what: The name of the action, or in words what happened to a connection.
-        connection: The number of the connection, 1 first; 0 if it concerns all.
-        key: The event, if it concerns one.
-    """
-
-    at: float
-    what: str
-    connection: int
-    key: str = ""
-
-
-class ProcessedBy(Protocol):
-    """What a history offers to a subscriber, to the proxy and to timelines."""
-
-    def processed(self, subscriber: str, key: str, at: float, connection: int) -> object:
-        """A subscriber did its work for an event."""
-        ...
-
-    def fault(self, fault: str, where: str, *, active: bool, detail: str, at: float) -> object:
-        """A fault was set, ended (`active=False`), or happened in this moment."""
-        ...
-
-
 class _Life:
     """From one start to the crash or close that ends it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: Port) -> None:
         self.loop = loop
-        self.server: asyncio.AbstractServer | None = None
-        self.reserved: socket.socket | None = None
+        self.port = port
         self.links: dict[Link, None] = {}
+        self.crashed = False
 
 
-class ScriptedSubscriber:
+class ScriptedSubscriber(Account):
     """Receives JSON-RPC over TCP and does with each request what its script says.
 
     Args:
@@ -116,6 +86,7 @@ class ScriptedSubscriber:
         counts: How often it did what, by the names in `acts`.
         latency: Seconds more that everything takes, or a distribution of them.
         held: Whether nothing is read or written at present.
+        swallowed: Whether connects get no answer at present.
 
     Raises:
         ConfigError: a setting out of its range.
@@ -131,23 +102,20 @@ class ScriptedSubscriber:
         connections: Connecting | None = None,
         ssl: SSLContext | None = None,
         rng: Random | None = None,
-        history: ProcessedBy | None = None,
+        history: HistoryOfFaults | None = None,
         event_id: str = "event_id",
         max_frame: int = 16 * 2**20,
         keep: int = 10_000,
     ) -> None:
-        if keep < 1 or max_frame < 1:
-            raise ConfigError(f"keep={keep!r}, max_frame={max_frame!r}: expected whole numbers >= 1")
+        super().__init__(history, keep)
         self.host = host
         self.port = port
         self.rng = Random(0) if rng is None else rng
-        self.history = history
         self.event_id = event_id
         self.max_frame = max_frame
         self.processed: deque[Processed] = deque(maxlen=keep)
-        self.acts: deque[Acted] = deque(maxlen=keep)
-        self.counts: Counter[str] = Counter()
         self.held = False
+        self.swallowed = False
         self.script: Script = Confirm() if script is None else script
         self._latency: Delay = 0.0
         self._name = name
@@ -158,7 +126,6 @@ class ScriptedSubscriber:
         self._known: OrderedDict[str, None] = OrderedDict()
         self._accepted = 0
         self._life: _Life | None = None
-        self._waiting: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
         return f"<ScriptedSubscriber {self.name}>"
@@ -203,9 +170,9 @@ class ScriptedSubscriber:
         """
         former, self._behaviour = self._behaviour, behaviour
         if not isinstance(former, Accept):
-            self._fault(former.name, active=False)
+            self.fault(former.name, active=False)
         if not isinstance(behaviour, Accept):
-            self._fault(behaviour.name)
+            self.fault(behaviour.name)
         life = self._life
         if life is not None:
             await self._listen(life)
@@ -215,7 +182,7 @@ class ScriptedSubscriber:
     def reset(self) -> int:
         """Reset every connection. Returns how many."""
         links = self.links
-        self._fault("reset")
+        self.fault("reset")
         for link in links:
             link.cut()
         return len(links)
@@ -223,34 +190,53 @@ class ScriptedSubscriber:
     def half_open(self) -> int:
         """Lose every connection without a word to the other end, which gets a RST when it sends. Returns how many."""
         links = self.links
-        self._fault("half_open")
+        self.fault("half_open")
         for link in links:
             link.forget()
         return len(links)
 
     def hold(self) -> None:
-        """Read and write nothing until `release`; connects are still accepted, by the kernel."""
-        self._fault("hold")
-        self.held = True
-        for link in self.links:
-            link.regulate()
+        """Read and write nothing until `release`; connects are still answered."""
+        self.fault("hold")
+        self._hold(held=True)
 
     def release(self) -> None:
         """End `hold`: everything held goes on, in order."""
-        self._fault("hold", active=False)
-        self.held = False
+        self.fault("hold", active=False)
+        self._hold(held=False)
+
+    def _hold(self, *, held: bool) -> None:
+        self.held = held
         for link in self.links:
             link.release()
+
+    async def black_hole(self) -> None:
+        """Leave connects without an answer, and read and write nothing, until `surface`."""
+        self.fault("black_hole")
+        self.swallowed = True
+        self._hold(held=True)
+        if self._life is not None:
+            self._life.port.swallow()
+
+    async def surface(self) -> None:
+        """End `black_hole`."""
+        self.fault("black_hole", active=False)
+        self.swallowed = False
+        self._hold(held=False)
+        if self._life is not None:
+            await self._listen(self._life)
 
     async def crash(self) -> None:
         """End at once: connections are reset, connects refused, and work under way is never done."""
         life = self._life
-        self._fault("crash")
-        if life is not None:
-            self._stop_listening(life)
-            for link in list(life.links):
-                link.crash()
-            await self._gone(life)
+        if life is None or life.crashed:
+            return
+        self.fault("crash")
+        life.crashed = True
+        life.port.refuse()
+        for link in list(life.links):
+            link.crash()
+        await self._gone(life)
 
     async def restart(self) -> None:
         """Listen again on the same port, after a crash; a subscriber that is up crashes first.
@@ -261,9 +247,9 @@ class ScriptedSubscriber:
         life = self._life
         if life is None:
             raise UsageError(f"{self.name}: restart() of a subscriber that isn't started")
-        if life.server is not None:
-            await self.crash()
-        self._fault("crash", active=False)
+        await self.crash()
+        self.fault("crash", active=False)
+        life.crashed = False
         await self._listen(life)
 
     # Where it listens, how it begins and ends.
@@ -327,21 +313,12 @@ class ScriptedSubscriber:
     ) -> None:
         await self.aclose()
 
-    async def until(self, happened: Callable[[], object]) -> None:
-        """Wait until something has happened here; it is asked whenever anything has.
-
-        Args:
-            happened: Tells by a true value that it has, e.g. `lambda: len(subscriber.processed) == 3`.
-        """
-        while not happened():
-            news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(news)
-            await news
-
     async def _begin(self) -> _Life:
-        life = self._life = _Life(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        life = self._life = _Life(loop, Port(loop, self.host, self.port))
         try:
-            await self._reserve(life)
+            await life.port.open()
+            self.port = life.port.number
             await self._listen(life)
         except BaseException:
             await self._end(life)
@@ -351,9 +328,7 @@ class ScriptedSubscriber:
     async def _end(self, life: _Life) -> None:
         if self._life is life:
             self._life = None
-        self._stop_listening(life)
-        if life.reserved is not None:
-            life.reserved.close()
+        life.port.close()
         for link in list(life.links):
             link.crash()
         await self._gone(life)
@@ -363,51 +338,32 @@ class ScriptedSubscriber:
         if life.links:
             await asyncio.wait([link.gone for link in life.links], timeout=_GRACE)
 
-    async def _reserve(self, life: _Life) -> None:
-        """Have the port for as long as this lives; in a simulation nobody else would take it."""
-        if isinstance(life.loop, SimulatedLoop):
-            return
-        found = await life.loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        life.reserved = reserved = socket.socket(family, kind, protocol)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(address)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # only now: others' ports are not shared
-        self.port = reserved.getsockname()[1]
-
     async def _listen(self, life: _Life) -> None:
         """Listen as the behaviour says; whoever is connected stays."""
-        self._stop_listening(life)
         behaviour = self._behaviour
-        if isinstance(behaviour, RefuseConnections):
+        life.port.refuse()
+        if life.crashed or isinstance(behaviour, RefuseConnections):
             return
-        options: dict[str, Any] = {"backlog": _BACKLOG, "ssl": self._ssl}
+        if self.swallowed:
+            life.port.swallow()
+            return
+        context = self._ssl
         if isinstance(behaviour, TlsFailure):
-            options["ssl"] = None
-            if behaviour.kind == "wrong_certificate":
-                options["ssl"] = behaviour.context or wrong_certificate()
-        if life.reserved is not None:
-            options["reuse_port"] = True
-        accept = partial(Link, self, life.loop, behaviour)
-        life.server = await life.loop.create_server(accept, self.host, self.port, **options)
-        if life.reserved is None:
-            self.port = life.server.sockets[0].getsockname()[1]
-
-    @staticmethod
-    def _stop_listening(life: _Life) -> None:
-        server, life.server = life.server, None
-        if server is not None:
-            server.close()
+            wrong = behaviour.kind == "wrong_certificate"
+            context = (behaviour.context or wrong_certificate()) if wrong else None
+        await life.port.listen(partial(Link, self, life.loop, behaviour), ssl=context)
+        self.port = life.port.number
 
     # What its connections tell.
 
     def connected(self, link: Link) -> int:
-        """A connection was accepted. Returns its number."""
-        self._accepted += 1
+        """A connection was accepted. Returns its number; 0 if it came too late."""
         life = self._life
-        if life is not None:
-            life.links[link] = None
-        self._record(self._behaviour.name, self._accepted)
+        if life is None or life.crashed:
+            return 0
+        self._accepted += 1
+        life.links[link] = None
+        self.record(self._behaviour.name, self._accepted)
         return self._accepted
 
     def arrived(self, call: Call) -> None:
@@ -429,15 +385,15 @@ class ScriptedSubscriber:
         self.processed.append(Processed(call.key, call.method, call.params, now, call.connection, repeated))
         if self.history is not None:
             self.history.processed(self.name, call.key, now, call.connection)
-        self._news()
+        self.news()
 
     def note(self, what: str, link: Link) -> None:
         """Something happened to a connection."""
-        self._fault(what, link.number)
+        self.fault(what, link.number)
 
     def lost(self, link: Link) -> None:
         """The connection is gone."""
-        self._record("lost", link.number)
+        self.record("lost", link.number)
         if self._life is not None:
             self._life.links.pop(link, None)
 
@@ -448,26 +404,7 @@ class ScriptedSubscriber:
 
     def _act(self, action: Action, call: Call) -> None:
         if action.is_fault:
-            self._fault(action.name, call.connection, call.key)
+            self.fault(action.name, call.connection, call.key)
         else:
-            self._record(action.name, call.connection, call.key)
+            self.record(action.name, call.connection, call.key)
         action.act(call)
-
-    def _fault(self, what: str, connection: int = 0, key: str = "", *, active: bool = True) -> None:
-        now = self._record(what if active else f"end of {what}", connection, key)
-        if self.history is not None:
-            detail = f"{key} on connection {connection}".strip() if connection else ""
-            self.history.fault(what, self.name, active=active, detail=detail, at=now)
-
-    def _record(self, what: str, connection: int = 0, key: str = "") -> float:
-        now = asyncio.get_running_loop().time()
-        self.acts.append(Acted(now, what, connection, key))
-        self.counts[what] += 1
-        self._news()
-        return now
-
-    def _news(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for news in waiting:
-            if not news.done():
-                news.set_result(None)

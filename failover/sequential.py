@@ -115,7 +115,7 @@ class Sequential(Strategy):
             unsettled: list[int] = []
             runs = await self._run_legs(events, legs, tried, held, deadline)
             for (child, leg), results in zip(legs.items(), runs, strict=True):
-                simple = not tried and not held and not child.out_until  # all that was usual so far
+                simple = usual = not tried and not held and not child.out_until  # so far
                 failed = False
                 for index, receipt in zip(leg, results, strict=True):
                     if simple and receipt.outcome is _CONFIRMED:
@@ -123,7 +123,7 @@ class Sequential(Strategy):
                             events[index], self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,)
                         )
                         continue
-                    simple = False
+                    simple = usual = False
                     if failed and receipt.outcome is Outcome.SKIPPED and not receipt.settled:
                         orders[index] = chain((child,), orders[index])  # spared when an earlier one failed: look again
                         unsettled.append(index)
@@ -131,11 +131,13 @@ class Sequential(Strategy):
                     failed = failed or bool(self.quarantine and receipt.at_fault)
                     so_far = tried.setdefault(index, [])
                     so_far.append(receipt)
-                    self._judge(child, receipt)
                     if receipt.settled:
                         receipts[index] = self._receipt(events[index], so_far, held.get(index, ()))
                     else:
                         unsettled.append(index)
+                if not usual:  # the newest evidence counts, whichever event it came with
+                    for receipt in sorted(results, key=lambda receipt: receipt.ended):
+                        self._judge(child, receipt)
             waiting = sorted(unsettled)
             if exhausted:
                 again = await self._finish(events, orders, tried, held, exhausted, receipts=receipts, deadline=deadline)

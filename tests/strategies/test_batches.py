@@ -373,3 +373,17 @@ def test_cancellation_is_no_delivery() -> None:
 
     run(main())
     assert of(DeliveryEnded, records) == []
+
+
+def test_the_newest_evidence_counts() -> None:
+    """In a batch a child that confirmed and then fell silent is out, and one that failed and then confirmed is not."""
+
+    async def main() -> None:
+        for answers, out in (((SILENT.after(1), YES), True), ((DOWN, YES.after(0.5)), False)):
+            a, b = FastSink("a", *answers), FastSink("b", YES)
+            async with opened(Failover(a, b)) as strategy:
+                receipts = await strategy.deliver_many(events(2))
+                assert all(receipt.confirmed for receipt in receipts)
+                assert bool(strategy.children[0].out_until) is out
+
+    run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -343,7 +344,7 @@ def two_on_trial() -> Told:
         began, ended = 1.0 + number / 100, 1.2 + number / 100
         told.out("a", ended)
         told.out("b", ended)
-        last = {"why": "last resort: …"}
+        last: dict[str, Any] = {"why": "last resort: …"}
         told.event(number, silent("a", began, **last), unreachable("b", ended, ended, **last), at=began)
     return told
 

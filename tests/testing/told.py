@@ -87,7 +87,8 @@ class Told:
 def attempt(sink: str, outcome: Outcome, began: float, ended: float, **changes: Any) -> Attempt:
     """An attempt of an event; its bytes left unless it was unreachable or skipped."""
     sent = outcome not in (Outcome.UNREACHABLE, Outcome.SKIPPED)
-    return Attempt(Event("E", id="any"), sink, outcome, began, ended, **({"sent": sent} | changes))
+    fields: dict[str, Any] = {"sent": sent} | changes
+    return Attempt(Event("E", id="any"), sink, outcome, began, ended, **fields)
 
 
 def confirmed(sink: str, began: float, ended: float, **changes: Any) -> Attempt:

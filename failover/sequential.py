@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from attrs import Factory, define, field
 from msgspec.structs import replace
 
 from failover.event import Event
@@ -105,60 +106,32 @@ class Sequential(Strategy):
         until: Callable[[Receipt], bool] | None = None,  # each event moves on by itself here
     ) -> list[Receipt]:
         """Deliver a batch: grouped by next child, the unsettled rest goes on to the child after it."""
-        receipts: list[Receipt] = [None] * len(events)  # type: ignore[list-item]  # each is filled in below
-        orders = [iter(self.order(event)) for event in events]
-        tried: dict[int, list[Receipt]] = {}
-        held: dict[int, list[Child]] = {}
+        batch = _Batch(events, [iter(self.order(event)) for event in events])
         waiting: Sequence[int] = range(len(events))
         while waiting:
-            legs, exhausted = self._next_legs(orders, held, waiting)
+            legs, exhausted = self._next_legs(batch, waiting)
+            runs = await self._run_legs(batch, legs, deadline)
             unsettled: list[int] = []
-            runs = await self._run_legs(events, legs, tried, held, deadline)
             for (child, leg), results in zip(legs.items(), runs, strict=True):
-                simple = usual = not tried and not held and not child.out_until  # so far
-                failed = False
-                for index, receipt in zip(leg, results, strict=True):
-                    if simple and receipt.outcome is _CONFIRMED:
-                        receipts[index] = Receipt(
-                            events[index], self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,)
-                        )
-                        continue
-                    simple = usual = False
-                    if failed and receipt.outcome is Outcome.SKIPPED and not receipt.settled:
-                        orders[index] = chain((child,), orders[index])  # spared when an earlier one failed: look again
-                        unsettled.append(index)
-                        continue
-                    failed = failed or bool(self.quarantine and receipt.at_fault)
-                    so_far = tried.setdefault(index, [])
-                    so_far.append(receipt)
-                    if receipt.settled:
-                        receipts[index] = self._receipt(events[index], so_far, held.get(index, ()))
-                    else:
-                        unsettled.append(index)
-                if not usual:  # the newest evidence counts, whichever event it came with
-                    for receipt in sorted(results, key=lambda receipt: receipt.ended):
-                        self._judge(child, receipt)
-            waiting = sorted(unsettled)
+                unsettled += self._take_leg(batch, child, leg, results)
             if exhausted:
-                again = await self._finish(events, orders, tried, held, exhausted, receipts=receipts, deadline=deadline)
-                waiting = sorted([*waiting, *again])
+                unsettled += await self._finish(batch, exhausted, deadline)
+            waiting = sorted(unsettled)
             if self._loop is None:  # closed meanwhile
                 for index in waiting:
-                    receipts[index] = self._receipt(events[index], tried.get(index, []), held.get(index, ()))
+                    batch.receipts[index] = self._receipt(*batch.so_far(index))
                 break
-        return receipts
+        return batch.receipts
 
-    def _next_legs(
-        self, orders: list[Iterator[Child]], held: dict[int, list[Child]], waiting: Sequence[int]
-    ) -> tuple[dict[Child, list[int]], list[int]]:
+    def _next_legs(self, batch: _Batch, waiting: Sequence[int]) -> tuple[dict[Child, list[int]], list[int]]:
         """Group what waits by each event's next child; those without one are exhausted."""
         legs: dict[Child, list[int]] = {}
         exhausted: list[int] = []
         now = self._now()
         for index in waiting:
-            for child in orders[index]:
+            for child in batch.orders[index]:
                 if child.out_until and child.out_until > now:
-                    held.setdefault(index, []).append(child)
+                    batch.held.setdefault(index, []).append(child)
                     continue
                 if child in legs:
                     legs[child].append(index)
@@ -170,58 +143,71 @@ class Sequential(Strategy):
         return legs, exhausted
 
     async def _run_legs(
-        self,
-        events: Sequence[Event],
-        legs: dict[Child, list[int]],
-        tried: dict[int, list[Receipt]],
-        held: dict[int, list[Child]],
-        deadline: float | None,
+        self, batch: _Batch, legs: dict[Child, list[int]], deadline: float | None
     ) -> list[list[Receipt]]:
         """Deliver to each child its part of a batch, side by side."""
+        events = batch.events
         limit = deadline
         if deadline is not None and legs:
-            done = min(len(tried.get(index, ())) + len(held.get(index, ())) for leg in legs.values() for index in leg)
-            limit = self._share(deadline, len(self.children) - done)
+            limit = self._share(
+                deadline, len(self.children) - min(batch.done(at) for leg in legs.values() for at in leg)
+            )
             if limit is None:
                 now = self._now()
                 return [[skipped(events[at], child.name, now, _LATE) for at in leg] for child, leg in legs.items()]
         until = _at_fault if self.quarantine else None
-        batches = [(child.sink, [events[index] for index in leg]) for child, leg in legs.items()]
-        if len(batches) == 1:
-            return [await deliver_many(*batches[0], deadline=limit, until=until)]
+        runs = [
+            deliver_many(child.sink, [events[index] for index in leg], deadline=limit, until=until)
+            for child, leg in legs.items()
+        ]
+        if len(runs) == 1:
+            return [await runs[0]]
         async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(deliver_many(sink, batch, deadline=limit, until=until)) for sink, batch in batches
-            ]
+            running = [tasks.create_task(run) for run in runs]
         return [task.result() for task in running]
 
-    async def _finish(
-        self,
-        events: Sequence[Event],
-        orders: list[Iterator[Child]],
-        tried: dict[int, list[Receipt]],
-        held: dict[int, list[Child]],
-        exhausted: list[int],
-        *,
-        receipts: list[Receipt],
-        deadline: float | None,
-    ) -> list[int]:
+    def _take_leg(self, batch: _Batch, child: Child, leg: list[int], results: list[Receipt]) -> list[int]:
+        """Take what a child made of its part of a batch; return what goes on to the next one."""
+        unsettled: list[int] = []
+        simple = usual = not batch.tried and not batch.held and not child.out_until  # so far
+        failed = False
+        for index, receipt in zip(leg, results, strict=True):
+            if simple and receipt.outcome is _CONFIRMED:
+                event = batch.events[index]
+                batch.receipts[index] = Receipt(event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,))
+                continue
+            simple = usual = False
+            if failed and receipt.outcome is Outcome.SKIPPED and not receipt.settled:
+                batch.orders[index] = chain((child,), batch.orders[index])  # spared when one failed: look again
+                unsettled.append(index)
+                continue
+            failed = failed or bool(self.quarantine and receipt.at_fault)
+            batch.tried.setdefault(index, []).append(receipt)
+            if receipt.settled:
+                batch.receipts[index] = self._receipt(*batch.so_far(index))
+            else:
+                unsettled.append(index)
+        if not usual:  # the newest evidence counts, whichever event it came with
+            for receipt in sorted(results, key=lambda receipt: receipt.ended):
+                self._judge(child, receipt)
+        return unsettled
+
+    async def _finish(self, batch: _Batch, exhausted: list[int], deadline: float | None) -> list[int]:
         """Last resort for a batch: its first event is the trial for all; return those for which a child is back."""
         again: list[int] = []
         trial = True
         for index in exhausted:
-            passed = held.pop(index, [])
-            so_far = tried.setdefault(index, [])
-            if passed and trial:
-                await self._last_resort(events[index], passed, so_far, deadline)
+            event, tried, held = batch.so_far(index)
+            if held and trial:
+                await self._last_resort(event, held, tried, deadline)
+                batch.receipts[index] = self._receipt(event, tried)
                 trial = False
-                passed = []
-            elif any(not child.out_until for child in passed):
-                orders[index] = iter([child for child in passed if not child.out_until])
-                held[index] = [child for child in passed if child.out_until]
+            elif any(not child.out_until for child in held):
+                batch.orders[index] = iter([child for child in held if not child.out_until])
+                batch.held[index] = [child for child in held if child.out_until]
                 again.append(index)
-                continue
-            receipts[index] = self._receipt(events[index], so_far, passed)
+            else:
+                batch.receipts[index] = self._receipt(event, tried, held)
         return again
 
     async def _last_resort(self, event: Event, held: list[Child], tried: list[Receipt], deadline: float | None) -> None:
@@ -305,6 +291,28 @@ class Sequential(Strategy):
         if receipt is not None:
             tried.append(receipt)
         cancelled.receipt = self._receipt(event, tried)  # type: ignore[attr-defined]
+
+
+@define
+class _Batch:
+    """How far each event of a batch has come, by its place in it."""
+
+    events: Sequence[Event]
+    orders: list[Iterator[Child]]
+    receipts: list[Receipt] = field(init=False)
+    tried: dict[int, list[Receipt]] = Factory(dict[int, list[Receipt]])
+    held: dict[int, list[Child]] = Factory(dict[int, list[Child]])
+
+    def __attrs_post_init__(self) -> None:
+        self.receipts = [None] * len(self.events)  # type: ignore[list-item]  # each is filled in before it is read
+
+    def so_far(self, index: int) -> tuple[Event, list[Receipt], list[Child]]:
+        """An event, what was tried for it, and which children were passed over."""
+        return self.events[index], self.tried.setdefault(index, []), self.held.get(index, [])
+
+    def done(self, index: int) -> int:
+        """How many children are behind an event."""
+        return len(self.tried.get(index, ())) + len(self.held.get(index, ()))
 
 
 def partial_receipt(sink: Sink, begun: Awaitable[Receipt], ending: BaseException) -> Receipt | None:

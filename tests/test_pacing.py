@@ -10,10 +10,17 @@ from tenacity import (
     wait_fixed,
     wait_incrementing,
     wait_none,
+    wait_random,
+    wait_random_exponential,
 )
 from tenacity.wait import wait_base
 
-from failover.pacing import PolicyState, WaitPolicy, delay
+from failover.errors import ConfigError
+from failover.group import Group
+from failover.net.options import ConnectionOptions
+from failover.pacing import PolicyState, WaitPolicy, delay, is_random
+from failover.sim import simulate
+from failover.sinks.jsonrpc import jsonrpc
 
 
 def delays(policy: WaitPolicy, count: int = 6) -> list[float]:
@@ -59,3 +66,31 @@ def test_a_policy_sees_our_times() -> None:
 
     assert delay(Own(), PolicyState(4, 10.0, 12.5, 2.0)) == 0.0
     assert seen == [(4, 10.0, 12.5, 2.5, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "random"),
+    [
+        (wait_fixed(1), False),
+        (wait_exponential(max=10), False),
+        (wait_chain(wait_fixed(1), wait_fixed(2)), False),
+        (wait_random(0, 1), True),
+        (wait_random_exponential(max=10), True),
+        (wait_fixed(1) + wait_random(0, 1), True),
+        (wait_chain(wait_fixed(1), wait_combine(wait_none(), wait_random(0, 1))), True),
+    ],
+)
+def test_random_policies_are_refused_in_a_simulation(policy: WaitPolicy, random: bool) -> None:  # noqa: FBT001  # pytest's
+    """A policy that no seed repeats, however deep it stands in another one, is an error inside a simulation only."""
+    assert is_random(policy) is random
+
+    async def main() -> None:
+        options = ConnectionOptions(reconnect=policy)
+        async with Group("billing", jsonrpc("127.0.0.1:9", options=options)):
+            pass
+
+    if random:
+        with pytest.raises(ConfigError, match="waits at random, which no seed repeats"):
+            simulate(main())
+    else:
+        simulate(main())

@@ -13,6 +13,7 @@ from failover.errors import ClosedError, ConfigError, WrongLoopError
 from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, Peer, PeerKey
 from failover.net.sweep import Sweep
+from failover.pacing import is_random
 from failover.records import Observer
 from failover.sink import check_seconds
 
@@ -84,7 +85,8 @@ class Peers:
             dedicated: A connection of its own, shared with nobody.
 
         Raises:
-            ConfigError: the connection is shared already, with other options.
+            ConfigError: the connection is shared already, with other options; or, in a simulation, a reconnect policy
+                whose waits come from Python's global generator.
             ClosedError: these peers are closed.
             WrongLoopError: they belong to another loop.
         """
@@ -92,6 +94,11 @@ class Peers:
             raise ClosedError("these peers are closed; open the group with others")
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoopError("peers belong to the loop they were made on; make others on this one")
+        if getattr(self._loop, "simulated", False) and is_random(options.reconnect):
+            raise ConfigError(
+                f"the reconnect policy for {key} waits at random, which no seed repeats; in a simulation take one that"
+                " doesn't, e.g. wait_exponential(max=10): connections add a jitter of their own"
+            )
         if dedicated:
             peer = self._make(key, options)
             self._dedicated[peer] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from failover.net.dialing import GRACE
 from failover.net.exchange import Exchange
@@ -13,7 +13,10 @@ from failover.net.sweep import Sweep
 from failover.protocol.framing import Malformed
 from failover.protocol.pipeline import Lane, Pipeline, Stray
 
-__all__ = ["Connection", "ConnectionOwner"]
+__all__ = ["SOME", "Connection", "ConnectionOwner"]
+
+SOME: Final = 32
+"""How many requests are worth a write of their own, so that the peer begins while the rest is being made."""
 
 
 class ConnectionOwner(Protocol):
@@ -95,13 +98,16 @@ class Connection(asyncio.Protocol):
         if self._ready and not self._held and pipeline.pending < self._limit:
             if lane is not None:
                 exchange.request_id = pipeline.begin(exchange, lane)
-            self._out.append(exchange)
+            out = self._out
+            out.append(exchange)
             if not self._flushing:
                 if self._burst <= 1 and pipeline.pending <= 1:
                     self._flush()  # nothing to join it with: the turn that joining costs would only be latency
                 else:
                     self._flushing = True
                     self._loop.call_soon(self._flush)
+            elif len(out) >= SOME and 2 * len(out) >= pipeline.pending:
+                self._flush()  # the peer has nothing else to do
         elif len(self._held) < self._options.waiting:
             if lane is not None:
                 exchange.request_id = pipeline.begin(exchange, lane)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from failover.event import Event
+from failover.net.connection import SOME
 from failover.net.exchange import Exchange
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
@@ -91,8 +92,10 @@ class Batch:
             count = self._room()
             if count <= 0 and not self._outstanding:
                 count = 1
-            if count > 0:
-                batch = events[self._next : self._next + count]
+            end = min(self._next + count, len(events))
+            part = max(SOME, (count + 1) // 2)  # the peer works on one half while we do on the other
+            while self._next < end and not self._stopped:
+                batch = events[self._next : min(self._next + part, end)]
                 self._next += len(batch)
                 self._outstanding += len(batch)
                 self.exchanges += self._begin(batch, self)

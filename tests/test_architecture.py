@@ -28,7 +28,7 @@ LAYERS = {
     "strategies": {"strategies"},
     "faces": {"group", "interface", "subscription", "build", "subscriber", "blocking", "adapters", "shared"},
     "package": {"failover"},
-    "testing": {"sim", "testing"},
+    "testing": {"sim", "testing", "conformance"},
     "apps": {"cli", "relay", "drill", "plugin", "__main__"},
 }
 ORDER = list(LAYERS)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from failover.cli.check import check
+from failover.cli.conformance import conformance
 from failover.cli.demo import demo
 from failover.cli.listen import listen
 from failover.cli.send import send
@@ -45,5 +46,5 @@ def _failover(
     """
 
 
-for _command in (demo, send, listen, check):
+for _command in (demo, send, listen, check, conformance):
     app.command()(_command)

@@ -49,7 +49,10 @@ class Deadlines:
             queue.extend(left)
             self._limit = max(LEAST, 2 * len(left))
         queue.append((deadline, exchange))
-        if self._timer is None:
+        timer = self._timer
+        if timer is None or deadline < timer.when():  # it may be set for one that has ended
+            if timer is not None:
+                timer.cancel()
             self._timer = self._loop.call_at(deadline, self._due)
 
     def close(self) -> None:

@@ -98,3 +98,25 @@ def test_next_deadline_after_one_that_ended() -> None:
             await subscriber.aclose(within=0)
 
     asyncio.run(main())
+
+
+def test_an_earlier_deadline_after_one_that_ended() -> None:
+    """A deadline that comes before one whose attempt has ended is not kept waiting for it."""
+
+    async def main() -> None:
+        subscriber = Subscriber(in_order=False)
+
+        @subscriber.default
+        async def answer(method: str, _: object) -> None:  # pyright: ignore[reportUnusedFunction]
+            if method == "E_SLOW":
+                await asyncio.get_running_loop().create_future()
+
+        async with subscriber:
+            async with Group("billing", subscriber.socket) as group:
+                assert (await group.deliver(EVENT, within=0.5)).confirmed
+                receipt = await group.deliver(Event("E_SLOW"), within=0.03)
+            assert receipt.outcome is Outcome.ABANDONED
+            assert receipt.took < 0.1
+            await subscriber.aclose(within=0)
+
+    asyncio.run(main())

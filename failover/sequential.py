@@ -233,7 +233,7 @@ class Sequential(Strategy):
             try:
                 receipt = await begun
             except asyncio.CancelledError as cancelled:
-                self._cancelled(event, tried, child, begun, cancelled)
+                self._cancelled(event, tried, child, begun, cancelled, why=_LAST_RESORT)
                 raise
             finally:
                 child.trial = False
@@ -285,11 +285,13 @@ class Sequential(Strategy):
         child: Child,
         begun: Awaitable[Receipt],
         cancelled: asyncio.CancelledError,
+        *,
+        why: str = "",
     ) -> None:
         """Let the receipt of what was done so far travel up with the cancellation, for the observers."""
         receipt = partial_receipt(child.sink, begun, cancelled)
         if receipt is not None:
-            tried.append(receipt)
+            tried.append(replace(receipt, why=why) if why else receipt)
         cancelled.receipt = self._receipt(event, tried)  # type: ignore[attr-defined]
 
 

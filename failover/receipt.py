@@ -133,8 +133,8 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
             ended = f"skipped: {self.reason or 'not attempted'}"
         else:
             ended = f"{self.outcome.value} after {self.took * 1e3:.1f} ms" + (f": {self.reason}" if self.reason else "")
-            if self.verdict is not None:
-                ended += f" [verdict {self.verdict.value}]"
+        if self.verdict is not None:
+            ended += f" [verdict {self.verdict.value}]"
         line = f"{'  ' * depth}{start}{self.sink}{chosen} {ended}"
         yield line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)
         for child in self.children:

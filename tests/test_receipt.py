@@ -171,6 +171,7 @@ def test_in_words_a_socket_alone() -> None:
     """A single attempt, and one that was not made."""
     assert attempt("DOWN").explain() == "event E_ACC_CDR: DOWN unreachable after 1000.0 ms"
     assert attempt("FULL").explain() == "event E_ACC_CDR: FULL skipped: not attempted"
+    assert attempt("REFUSED").explain() == "event E_ACC_CDR: REFUSED skipped: not attempted [verdict stop]"
 
 
 def test_a_peers_text_can_not_forge_lines() -> None:

@@ -25,6 +25,7 @@ from failover.testing.connections import (
     TlsFailure,
 )
 from failover.testing.delays import Delay, constant, log_normal, rarely, uniform
+from failover.testing.faulty import HostFaults
 from failover.testing.odd_replies import (
     Batch,
     Garbage,
@@ -41,6 +42,7 @@ from failover.testing.odd_replies import (
 )
 from failover.testing.proxy import FaultProxy
 from failover.testing.subscriber import Processed, Script, ScriptedSubscriber
+from failover.testing.timeline import FaultEvent, play, random_faults
 from failover.testing.vocabulary import ACTIONS, CONNECTIONS, action, connecting
 
 __all__ = [
@@ -58,11 +60,13 @@ __all__ = [
     "ConfirmUnhandled",
     "Connecting",
     "Delay",
+    "FaultEvent",
     "FaultProxy",
     "Garbage",
     "HandleThenDrop",
     "HandleThenRefuse",
     "HistoryOfFaults",
+    "HostFaults",
     "Huge",
     "Joined",
     "Late",
@@ -87,6 +91,8 @@ __all__ = [
     "connecting",
     "constant",
     "log_normal",
+    "play",
+    "random_faults",
     "rarely",
     "uniform",
 ]

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any, Final, Protocol, cast
 
@@ -131,17 +131,20 @@ class Link(asyncio.Protocol):
             self.close()
         self.regulate()
 
-    def _calls(self, value: WireCall | list[msgspec.Raw] | Malformed) -> list[Call]:
+    def _calls(self, value: WireCall | list[msgspec.Raw] | Malformed) -> Iterator[Call]:
+        """The requests of one value, in order; what is none is answered at its turn."""
         if isinstance(value, list):  # a batch: each of its members is answered on its own
-            return [call for raw in value for call in self._calls(_member(raw))]
-        if isinstance(value, Malformed):
+            for raw in value:
+                yield from self._calls(_member(raw))
+        elif isinstance(value, Malformed):
             self._unreadable(PARSE_ERROR, value.problem)
-            return []
-        try:
-            return [read_call(self, self._loop.time(), value, self._owner.event_id)]
-        except ValueError as error:
-            self._unreadable(INVALID_REQUEST, str(error))
-            return []
+        else:
+            try:
+                call = read_call(self, self._loop.time(), value, self._owner.event_id)
+            except ValueError as error:
+                self._unreadable(INVALID_REQUEST, str(error))
+            else:
+                yield call
 
     def _unreadable(self, code: int, problem: str) -> None:
         self._owner.note(f"unreadable request: {problem}", self)

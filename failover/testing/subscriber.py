@@ -85,6 +85,7 @@ class ScriptedSubscriber(Account):
         acts: What it did, oldest first.
         counts: How often it did what, by the names in `acts`.
         latency: Seconds more that everything takes, or a distribution of them.
+        received: How many requests came.
         held: Whether nothing is read or written at present.
         swallowed: Whether connects get no answer at present.
 
@@ -114,6 +115,7 @@ class ScriptedSubscriber(Account):
         self.event_id = event_id
         self.max_frame = max_frame
         self.processed: deque[Processed] = deque(maxlen=keep)
+        self.received = 0
         self.held = False
         self.swallowed = False
         self.script: Script = Confirm() if script is None else script
@@ -368,6 +370,8 @@ class ScriptedSubscriber(Account):
 
     def arrived(self, call: Call) -> None:
         """A request came."""
+        self.received += 1
+        self.news()
         action = self._choose(call)
         seconds = draw(action.delay, self.rng) + draw(self._latency, self.rng)
         if seconds:

@@ -193,19 +193,19 @@ class Sequential(Strategy):
         return unsettled
 
     async def _finish(self, batch: _Batch, exhausted: list[int], deadline: float | None) -> list[int]:
-        """Last resort for a batch: its first event is the trial for all; return those for which a child is back."""
+        """Last resort for a batch: one event is the trial for all; return those for which a child is back."""
         again: list[int] = []
         trial = True
         for index in exhausted:
             event, tried, held = batch.so_far(index)
-            if held and trial:
-                await self._last_resort(event, held, tried, deadline)
-                batch.receipts[index] = self._receipt(event, tried)
-                trial = False
-            elif any(not child.out_until for child in held):
+            if any(not child.out_until for child in held):
                 batch.orders[index] = iter([child for child in held if not child.out_until])
                 batch.held[index] = [child for child in held if child.out_until]
                 again.append(index)
+            elif held and trial:
+                await self._last_resort(event, held, tried, deadline)
+                receipt = batch.receipts[index] = self._receipt(event, tried)
+                trial = receipt.settled  # without a child that came back: it was refused a slot, and tried nobody
             else:
                 batch.receipts[index] = self._receipt(event, tried, held)
         return again

@@ -7,7 +7,7 @@ import asyncio
 from failover.event import Event
 from failover.receipt import Receipt
 from failover.strategies import Failover
-from tests.doubles import DOWN, SILENT, PlainSink, opened, run
+from tests.doubles import DOWN, REFUSED, SILENT, YES, FastSink, PlainSink, opened, run
 
 EVENT = Event("E_X")
 
@@ -31,3 +31,15 @@ def test_a_cancelled_last_resort_says_why_it_was_tried() -> None:
 
     (child,) = run(main()).children
     assert child.why == "last resort: all are quarantined"
+
+
+def test_a_trial_that_was_refused_a_slot_is_none() -> None:
+    """Of a batch whose children are all out, the next event is the trial if the first one was turned away."""
+
+    async def main() -> list[str]:
+        sink = FastSink("a", DOWN, REFUSED, YES)
+        async with opened(Failover(sink)) as strategy:
+            await strategy.deliver(EVENT)
+            return [receipt.outcome.value for receipt in await strategy.deliver_many([EVENT, EVENT, EVENT])]
+
+    assert run(main()) == ["skipped", "confirmed", "confirmed"]

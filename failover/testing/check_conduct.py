@@ -81,7 +81,8 @@ def quarantine_kept(history: History) -> list[Finding]:
             ):
                 text = f"{node.name} did not take out {child.sink}, which was {child.outcome.value}"
                 findings.append(Finding(clause, text, (ended.event,), child.ended))
-            if child.outcome is not Outcome.SKIPPED and not child.why and _out_at(changes, child.began):
+            back = any(change.up and abs(change.since - child.began) <= EPSILON for change in changes)
+            if child.outcome is not Outcome.SKIPPED and not child.why and not back and _out_at(changes, child.began):
                 text = f"{node.name} tried {child.sink} although it was out of service"
                 findings.append(Finding(clause, text, (ended.event,), child.began))
     return findings
@@ -165,26 +166,25 @@ def fair(weights: Mapping[str, float] | None = None, tolerance: float = 1.0) -> 
     Args:
         weights: The share of each child, by its name; by default all children of a `RoundRobin` have the same, and
             other strategies promise nothing.
-        tolerance: How many events a child may be away from its share.
+        tolerance: How many events a child may be away from its share, beside those whose child is not known because
+            nobody waited for it.
     """
 
     def shares(history: History) -> list[Finding]:
-        tree = history.tree
         findings: list[Finding] = []
-        for name, firsts in _firsts(history, weights).items():
-            node = tree.node(name)
-            if node is None:
+        for node in (node for root in history.tree.roots.values() for node in root.walk()):
+            names = [child.name for child in node.children]
+            if node.kind != "RoundRobin" if weights is None else not weights.keys() & set(names):
                 continue
-            given = {child.name: 1.0 if weights is None else weights.get(child.name, 0.0) for child in node.children}
-            total = sum(given.values())
-            pauses = sorted(change.at for change in _changes(history) if change.strategy == name)
-            for stretch in _stretches(firsts, pauses, history, node):
+            given = {name: 1.0 if weights is None else weights.get(name, 0.0) for name in names}
+            for at, stretch in _stretches(history, node):
                 counts = Counter(stretch)
-                for child, weight in given.items():
-                    share = len(stretch) * weight / total
-                    if abs(counts[child] - share) > tolerance + EPSILON:
-                        text = f"{name} began {counts[child]} of {len(stretch)} events with {child}, not {share:.1f}"
-                        findings.append(Finding("fair", text, (), pauses[0] if pauses else 0.0))
+                unknown = counts.pop("", 0)
+                for name, weight in given.items():
+                    share = len(stretch) * weight / sum(given.values())
+                    if abs(counts[name] - share) > tolerance + unknown + EPSILON:
+                        text = f"{node.name} began {counts[name]} of {len(stretch)} events with {name}, not {share:.1f}"
+                        findings.append(Finding("fair", text, (), at))
         return findings
 
     return shares
@@ -202,33 +202,43 @@ def _replies(history: History) -> dict[str, list[tuple[float, str, bool]]]:
     return heard
 
 
-def _firsts(history: History, weights: Mapping[str, float] | None) -> dict[str, list[tuple[float, str]]]:
-    """With which child each event began, and when, for each strategy that promises shares."""
-    firsts: dict[str, list[tuple[float, str]]] = {}
-    for _, node, receipt in _sequences(history):
-        promised = node.kind == "RoundRobin" if weights is None else any(c.name in weights for c in node.children)
-        if promised and receipt.children:
-            firsts.setdefault(node.name, []).append((receipt.children[0].began, receipt.children[0].sink))
-    return firsts
+def _firsts(history: History, node: Node) -> list[tuple[float, str]]:
+    """When each event came to a strategy and with which child it began; empty where that is not known."""
+    above = {
+        one.name
+        for root in history.tree.roots.values()
+        for one in root.walk()
+        if any(below.name == node.name for below in one.walk())
+    }
+    firsts: list[tuple[float, str]] = []
+    for story in history.stories.values():
+        for ended in story.ended:
+            found = [receipt for receipt in ended.receipt.walk() if receipt.sink == node.name and receipt.children]
+            if found:
+                first = found[0].children[0]
+                batched = any(one.batched for one in story.raised)  # then it waits for its place after its turn
+                firsts.append((first.began, "" if batched else first.sink))
+            else:
+                hidden = [one for one in ended.receipt.walk() if one.sink in above]
+                if any(isinstance(one, Attempt) or one.cut_short for one in hidden):
+                    firsts.append((hidden[-1].began, ""))
+    return sorted(firsts)
 
 
-def _stretches(
-    firsts: list[tuple[float, str]], pauses: list[float], history: History, node: Node
-) -> Iterator[list[str]]:
-    """The first children of consecutive events during which all were in service."""
-    if any(strategy == node.name for strategy, _ in history.standing):
-        pauses = [history.since, *pauses]
+def _stretches(history: History, node: Node) -> Iterator[tuple[float, list[str]]]:
+    """The first children of consecutive events during which all were in service, and since when that was so."""
     changes = [change for change in _changes(history) if change.strategy == node.name]
+    pauses = sorted(change.since for change in changes)
     stretch: list[str] = []
-    last = float("-inf")
-    for at, child in sorted(firsts):
+    since = last = 0.0
+    for at, child in _firsts(history, node):
         if any(last < pause <= at + EPSILON for pause in pauses):
-            yield stretch
-            stretch = []
+            yield since, stretch
+            stretch, since = [], at
         last = at
         if not any(_out_at([c for c in changes if c.child == one.name], at) for one in node.children):
             stretch.append(child)
-    yield stretch
+    yield since, stretch
 
 
 def _changes(history: History) -> list[HealthChange]:
@@ -257,7 +267,7 @@ def _out_at(changes: list[HealthChange], at: float) -> bool:
     """Whether a child was out of service at a moment, and had been before it."""
     out = False
     for change in changes:
-        if change.at >= at - EPSILON:
+        if change.since >= at - EPSILON:
             break
         out = not change.up and change.until > at + EPSILON
     return out

@@ -23,6 +23,8 @@ SLACK: Final = 0.010
 def moved_on_within(seconds: float | None = None, *, slack: float = SLACK) -> Callable[[History], list[Finding]]:
     """Make a checker: an attempt that fails is over in time, and the next child is tried at once.
 
+    The events of a batch go on to the next child together, once all of them have ended at the one before.
+
     Args:
         seconds: How long one attempt may take; each socket's own timeout by default.
         slack: Seconds by which that may be late, and between the end of one child and the beginning of the next.
@@ -39,7 +41,8 @@ def moved_on_within(seconds: float | None = None, *, slack: float = SLACK) -> Ca
                 if most is not None and took > most + slack + EPSILON:
                     text = f"{attempt.sink} took {took:.3f} s to be {attempt.outcome.value}, of {most:.3f} s"
                     findings.append(Finding("moved_on_within", text, (story.event,), attempt.at))
-            for ended in story.ended:
+            batched = any(one.batched for one in story.raised)
+            for ended in () if batched else story.ended:
                 for receipt in ended.receipt.walk():
                     findings += _gaps(receipt, slack, story.event)
         return findings

@@ -209,18 +209,15 @@ def _often(times: int) -> str:
 
 
 def _assign(receipt: Receipt, counts: Counter[str], tree: Tree) -> set[int]:
-    """Which leaves of a receipt were processed, by their identity; those that are confirmed take it first."""
+    """Which leaves of a receipt were processed, by their identity: of several the one that says so the most."""
     leaves = [leaf for leaf in receipt.walk() if isinstance(leaf, Attempt) and leaf.outcome is not Outcome.SKIPPED]
     done: set[int] = set()
-    for first in (True, False):
-        for leaf in leaves:
-            if (leaf.outcome is Outcome.CONFIRMED) is not first:
-                continue
-            for sink in sorted(tree.sinks_of(leaf.sink)):
-                who = tree.subscriber(sink)
-                if counts[who] > 0:
-                    counts[who] -= 1
-                    done.add(id(leaf))
+    for leaf in sorted(leaves, key=lambda leaf: (leaf.outcome is not Outcome.CONFIRMED, not leaf.maybe_processed)):
+        for sink in sorted(tree.sinks_of(leaf.sink)):
+            who = tree.subscriber(sink)
+            if counts[who] > 0:
+                counts[who] -= 1
+                done.add(id(leaf))
     return done
 
 

@@ -99,6 +99,7 @@ class Raised:
         name: Its name.
         deadline: Loop time after which nobody waits for it any more; None without.
         key: What it must keep its order with, a Call-ID say; empty without.
+        batched: Whether it is one of a batch, which goes on to the next child as a whole.
     """
 
     at: float
@@ -106,6 +107,7 @@ class Raised:
     name: str
     deadline: float | None = None
     key: str = ""
+    batched: bool = False
 
 
 @frozen
@@ -253,6 +255,7 @@ class HealthChange:
         up: Whether it is in service now.
         until: Loop time until which it is skipped; 0 if it is up.
         reason: What it did.
+        told: When that was decided, if later than `at`: a batch is judged when all of it has ended, by then old facts.
     """
 
     at: float
@@ -261,6 +264,12 @@ class HealthChange:
     up: bool
     until: float = 0.0
     reason: str = ""
+    told: float = 0.0
+
+    @property
+    def since(self) -> float:
+        """Loop time from which it counts."""
+        return max(self.at, self.told)
 
 
 @frozen

@@ -134,7 +134,13 @@ class History:
         self.add(Declared(_now() if at is None else at, root.name, root))
 
     def raised(
-        self, event: Event, at: float | None = None, *, deadline: float | None = None, key: str | None = None
+        self,
+        event: Event,
+        at: float | None = None,
+        *,
+        deadline: float | None = None,
+        key: str = "",
+        batched: bool = False,
     ) -> None:
         """An event is given to a group.
 
@@ -143,8 +149,9 @@ class History:
             at: Loop time, seconds; now by default (so in all of these).
             deadline: Loop time after which nobody waits for it.
             key: What it must keep its order with.
+            batched: Whether it is one of a batch (`deliver_many`).
         """
-        self.add(Raised(_now() if at is None else at, event.id, event.name, deadline, key or ""))
+        self.add(Raised(_now() if at is None else at, event.id, event.name, deadline, key, batched))
 
     def processed(
         self,
@@ -302,12 +309,11 @@ def _entry(record: Record) -> Entry | None:
         return Late(record.at, record.attempt.event.id, record.sink, record.confirmed)
     if isinstance(record, Silence):
         return Silent(record.at, "" if record.attempt is None else record.attempt.event.id, record.sink)
-    if isinstance(record, Quarantined):
-        return HealthChange(
-            record.at, record.strategy, record.child, up=False, until=record.until, reason=record.reason
-        )
-    if isinstance(record, Reinstated):
-        return HealthChange(record.at, record.strategy, record.child, up=True, reason=record.reason)
+    if isinstance(record, (Quarantined, Reinstated)):
+        up = isinstance(record, Reinstated)
+        until = record.until if isinstance(record, Quarantined) else 0.0
+        told = now if (now := _now()) > record.at else 0.0
+        return HealthChange(record.at, record.strategy, record.child, up, until, record.reason, told)
     if isinstance(record, ConnectionChanged):
         return ConnectionChange(record.at, record.peer, record.connected, record.reason)
     assert isinstance(record, BadReply)  # noqa: S101  # narrows the type; there is no other record

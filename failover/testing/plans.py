@@ -1,0 +1,293 @@
+"""Plans of schedules: a tree of strategies, faults over time and events, as plain values drawn from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final, Literal
+
+from attrs import frozen
+
+from failover.sim.seeds import derive
+from failover.sinks.jsonrpc import AtLimit
+
+__all__ = [
+    "ACTS",
+    "BEHAVIOURS",
+    "NETWORK",
+    "Branch",
+    "Disturbance",
+    "Plan",
+    "PlannedEvent",
+    "Socket",
+    "code_for",
+    "random_plan",
+    "sockets",
+]
+
+Kind = Literal["Failover", "RoundRobin", "Parallel"]
+
+NETWORK: Final = (
+    "refuse",
+    "black_hole",
+    "partition",
+    "partition_one_way",
+    "hold",
+    "latency",
+    "jitter",
+    "loss",
+    "bandwidth",
+    "slicing",
+    "reset",
+    "half_open",
+    "crash",
+    "crash_silent",
+)
+"""What the network and the hosts can suffer in a schedule."""
+BEHAVIOURS: Final = ("accept_and_stall", "never_read", "refuse_connections")
+"""What a subscriber can do with those who connect."""
+ACTS: Final = (
+    "error",
+    "silent",
+    "late",
+    "close_on_request",
+    "reset_on_request",
+    "handle_then_drop",
+    "twice",
+    "wrong_id",
+    "string_id",
+    "no_id",
+    "joined",
+    "batch",
+    "garbage",
+    "raw",
+    "split",
+    "split_utf8",
+    "huge",
+    "pretty",
+)
+"""What a subscriber can do with a request, by the names of `failover.testing.ACTIONS`; not those in which it lies."""
+_CODES: Final = (-32000, -32600, -32602, -32603)
+
+
+@frozen
+class Socket:
+    """A socket of a tree.
+
+    Args:
+        name: Its sink's name.
+        subscriber: The host behind it.
+        timeout: Seconds.
+        confirm: Whether events are requests; else notifications.
+        at_limit: What happens when its connection's window is full.
+    """
+
+    name: str
+    subscriber: str
+    timeout: float = 0.2
+    confirm: bool = True
+    at_limit: AtLimit = "wait"
+
+
+@frozen
+class Branch:
+    """A strategy of a tree.
+
+    Args:
+        name: Its name.
+        kind: Which strategy.
+        children: What is below it.
+        quarantine: Seconds, of a sequence.
+        quarantine_rejected: As of `Sequential`.
+        last_resort: As of `Sequential`.
+        move_on: As of `RoundRobin`.
+        require: As of `Parallel`.
+    """
+
+    name: str
+    kind: Kind
+    children: tuple[Branch | Socket, ...]
+    quarantine: float = 1.0
+    quarantine_rejected: bool = False
+    last_resort: bool = True
+    move_on: bool = True
+    require: Literal["all", "any"] | int = "all"
+
+
+@frozen
+class Disturbance:
+    """Something that goes wrong for a while.
+
+    Args:
+        at: When, seconds after the start.
+        fault: Its name: one of `NETWORK`, `BEHAVIOURS` or `ACTS`.
+        where: The host that it concerns.
+        seconds: How long; a fault of one moment is over at once.
+        amount: What it is worth, 0 to 1: how late, how probable, how many, as the fault has it.
+    """
+
+    at: float
+    fault: str
+    where: str
+    seconds: float
+    amount: float = 0.5
+
+
+@frozen
+class PlannedEvent:
+    """An event to raise, or a batch of them.
+
+    Args:
+        at: When, seconds after the start.
+        within: Seconds of its deadline; None without.
+        cancel_after: Seconds after which whoever waits gives up; None never. Of single events only.
+        batch: How many events are delivered together.
+    """
+
+    at: float
+    within: float | None = None
+    cancel_after: float | None = None
+    batch: int = 1
+
+
+@frozen
+class Plan:
+    """A whole schedule: everything that `failover.testing.schedules.play` needs, and nothing by chance.
+
+    Args:
+        seed: Of the simulation and of the subscribers.
+        root: The tree.
+        disturbances: The faults.
+        events: The events.
+        latency: Median of the network's latency, seconds one way.
+        cut: Probability that a write arrives in pieces.
+        in_flight: Bound of each connection.
+        waiting: How many deliveries may wait for a slot.
+    """
+
+    seed: int
+    root: Branch
+    disturbances: tuple[Disturbance, ...]
+    events: tuple[PlannedEvent, ...]
+    latency: float = 0.0005
+    cut: float = 0.0
+    in_flight: int = 1024
+    waiting: int = 1024
+
+    @property
+    def hosts(self) -> list[str]:
+        """The subscribers' hosts, sorted."""
+        return sorted({socket.subscriber for socket in sockets(self.root)})
+
+
+def sockets(node: Branch | Socket) -> list[Socket]:
+    """The sockets at or below a node, left to right."""
+    if isinstance(node, Socket):
+        return [node]
+    return [socket for child in node.children for socket in sockets(child)]
+
+
+def random_plan(seed: int, *, events: int = 40) -> Plan:
+    """Draw a plan.
+
+    Args:
+        seed: What it depends on, and all of it.
+        events: How many events there are at most.
+    """
+    rng = derive(seed, "schedule")
+    hosts = [f"app{number}" for number in range(1, rng.randint(1, 4) + 1)]
+    root = _Trees(rng, hosts).root()
+    hosts = sorted({socket.subscriber for socket in sockets(root)})
+    rate = rng.choice((2.0, 10.0, 50.0, 200.0))
+    planned = _events(rng, rng.randint(5, events), rate)
+    end = planned[-1].at + 0.2
+    return Plan(
+        seed,
+        root,
+        tuple(_disturbance(rng, hosts, end) for _ in range(rng.choice((0, 1, 2, 4, 8)))),
+        planned,
+        latency=rng.choice((0.0001, 0.0005, 0.005)),
+        cut=rng.choice((0.0, 0.0, 0.3)),
+        in_flight=rng.choice((1024, 1024, 1024, 2, 8)),
+        waiting=rng.choice((1024, 1024, 4)),
+    )
+
+
+class _Trees:
+    """Draws trees, giving each node a name of its own."""
+
+    def __init__(self, rng: Random, hosts: list[str]) -> None:
+        self._rng = rng
+        self._hosts = hosts
+        self._numbers: dict[str, int] = {}
+
+    def root(self) -> Branch:
+        depth = self._rng.choice((1, 1, 2, 3))
+        return self._branch(depth)
+
+    def _name(self, kind: str) -> str:
+        self._numbers[kind] = self._numbers.get(kind, 0) + 1
+        return f"{kind}{self._numbers[kind]}"
+
+    def _branch(self, depth: int) -> Branch:
+        rng = self._rng
+        kinds: tuple[Kind, ...] = ("Failover", "RoundRobin", "Parallel")
+        kind = rng.choice(kinds)
+        name = self._name(kind.lower())
+        count = rng.randint(1, min(4, len(self._hosts) + 1))
+        children = tuple(
+            self._branch(depth - 1) if depth > 1 and rng.random() < 0.5 else self._socket() for _ in range(count)
+        )
+        return Branch(
+            name,
+            kind,
+            children,
+            quarantine=rng.choice((0.0, 0.1, 0.5, 2.0, 30.0)),
+            quarantine_rejected=rng.random() < 0.1,
+            last_resort=rng.random() < 0.9,
+            move_on=rng.random() < 0.95,
+            require=rng.choice(("all", "any", rng.randint(1, count))),
+        )
+
+    def _socket(self) -> Socket:
+        rng = self._rng
+        limits: tuple[AtLimit, ...] = ("wait", "wait", "wait", "next", "reject")
+        return Socket(
+            self._name("socket"),
+            rng.choice(self._hosts),
+            timeout=rng.choice((0.05, 0.1, 0.2, 0.2, 0.5)),
+            confirm=rng.random() < 0.97,
+            at_limit=rng.choice(limits),
+        )
+
+
+def _events(rng: Random, count: int, rate: float) -> tuple[PlannedEvent, ...]:
+    planned: list[PlannedEvent] = []
+    at = 0.0
+    while count > 0:
+        at += rng.expovariate(rate)
+        batch = rng.randint(2, 8) if rng.random() < 0.05 else 1
+        within = rng.choice((0.002, 0.02, 0.1, 0.3, 1.0)) if rng.random() < 0.4 else None
+        cancel = rng.uniform(0.0, 0.3) if batch == 1 and rng.random() < 0.05 else None
+        planned.append(PlannedEvent(at, within, cancel, batch))
+        count -= batch
+    return tuple(planned)
+
+
+_FAULTS: Final = (*NETWORK, *BEHAVIOURS, *ACTS)
+
+
+def _disturbance(rng: Random, hosts: list[str], end: float) -> Disturbance:
+    lengths: tuple[Callable[[], float], ...] = (
+        lambda: rng.uniform(0.0, 0.2),
+        lambda: rng.uniform(0.1, 1.0),
+        lambda: end,
+    )
+    return Disturbance(
+        rng.uniform(-0.1, end), rng.choice(_FAULTS), rng.choice(hosts), rng.choice(lengths)(), rng.random()
+    )
+
+
+def code_for(amount: float) -> int:
+    """The error code that an amount stands for."""
+    return _CODES[int(amount * len(_CODES)) % len(_CODES)]

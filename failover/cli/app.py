@@ -10,6 +10,7 @@ import typer
 from failover.cli.check import check
 from failover.cli.conformance import conformance
 from failover.cli.demo import demo
+from failover.cli.drill import drill
 from failover.cli.listen import listen
 from failover.cli.send import send
 
@@ -46,5 +47,5 @@ def _failover(
     """
 
 
-for _command in (demo, send, listen, check, conformance):
+for _command in (demo, send, listen, check, conformance, drill):
     app.command()(_command)

@@ -1,0 +1,98 @@
+"""A drill in the simulation: every subscriber on a host of its own, virtual time, the same each time for one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from failover.drill.faults import Layers, needs_proxy, script_of
+from failover.drill.plan import Drill, Own
+from failover.drill.recorder import Recorder
+from failover.drill.stage import Telling, run_on
+from failover.sim.hosts import Host
+from failover.sim.network import Network
+from failover.sim.seeds import derive
+from failover.sim.simulation import Simulation
+from failover.testing.delays import as_delay
+from failover.testing.faulty import Faulty, HostFaults, ProxyFaults, SubscriberFaults
+from failover.testing.proxy import FaultProxy
+from failover.testing.subscriber import ScriptedSubscriber
+
+__all__ = ["run_simulated"]
+
+_HOME: Final = "drill"  # the host that the group is on
+_PORT: Final = 8080
+_BEFORE: Final = 8081  # where a proxy listens
+
+
+class _There:
+    """Sets faults as code of a simulated host."""
+
+    def __init__(self, host: Host, faults: Faulty) -> None:
+        self.names = faults.names
+        self._host = host
+        self._faults = faults
+
+    def check(self, what: str, args: Mapping[str, Any]) -> None:
+        self._faults.check(what, args)
+
+    async def begin(self, what: str, args: Mapping[str, Any]) -> None:
+        coro = self._faults.begin(what, args)
+        await (self._host.run(coro) if self._host.up else coro)  # while it is down, it is for when it is up again
+
+    async def end(self, what: str) -> None:
+        coro = self._faults.end(what)
+        await (self._host.run(coro) if self._host.up else coro)
+
+
+class _Simulated:
+    """A subscriber on a host of its own."""
+
+    def __init__(self, own: Own, drill: Drill, network: Network, recorder: Recorder) -> None:
+        name = own.name
+        rng = derive(drill.drill.seed, "drill", "subscriber", name)
+        first, script = script_of(own, name)
+        port = own.port or _PORT
+        self._scripted = ScriptedSubscriber(name, port, name=name, script=script, rng=rng, history=recorder)
+        self._scripted.once(*first)
+        self._proxy: FaultProxy | None = None
+        if needs_proxy(drill, own):
+            self._proxy = FaultProxy(f"{name}:{port}", host=name, port=_BEFORE, name=name, rng=rng, history=recorder)
+        self.where = name, port if self._proxy is None else _BEFORE
+        host = network.host(name, start=self._serve)
+        layers: list[Faulty] = [
+            HostFaults(network, name, history=recorder),
+            _There(host, SubscriberFaults(self._scripted)),
+        ]
+        if self._proxy is not None:
+            layers.append(_There(host, ProxyFaults(self._proxy)))
+        self.layers = Layers(name, layers)
+
+    async def _serve(self) -> None:
+        if self._proxy is None:
+            await self._scripted.serve()
+        else:
+            async with self._proxy:
+                await self._scripted.serve()
+
+
+def run_simulated(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, telling: Telling) -> None:
+    """Run a drill in a simulation of its own.
+
+    Args:
+        drill: What to do.
+        subscribers: All of its subscribers.
+        recorder: Is told everything.
+        telling: Is told how it goes.
+    """
+    simulation = Simulation(
+        drill.drill.seed,
+        latency=as_delay(drill.network.latency),
+        bandwidth=drill.network.bandwidth,
+        cut=drill.network.cut,
+        repeat=f"failover drill FILE --seed {drill.drill.seed}",
+    )
+    there = [_Simulated(own, drill, simulation.network, recorder) for own in subscribers]
+    places = {one.layers.name: one.layers for one in there}
+    where = {one.layers.name: one.where for one in there}
+    simulation.run(run_on(drill, places=places, where=where, recorder=recorder, telling=telling, prefix=""), host=_HOME)

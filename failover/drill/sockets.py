@@ -1,0 +1,139 @@
+"""A drill on real sockets, on this machine's loopback: scripted subscribers, and those of the user's own."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from failover.address import SocketAddress
+from failover.drill.faults import Layers, needs_proxy, script_of
+from failover.drill.plan import Drill, Own
+from failover.drill.process import OwnProcess
+from failover.drill.recorder import Recorder
+from failover.drill.stage import Telling, run_on
+from failover.errors import ConfigError
+from failover.outcome import Outcome
+from failover.schemes import parse_address
+from failover.sim.seeds import derive
+from failover.testing.entries import Attempted, Processed
+from failover.testing.faulty import Faulty, ProxyFaults, SubscriberFaults
+from failover.testing.proxy import FaultProxy
+from failover.testing.subscriber import ScriptedSubscriber
+
+__all__ = ["run_on_sockets"]
+
+_SPARE: Final = 60.0
+"""Seconds beyond its duration after which a drill is stopped, whatever still goes on."""
+_LONGEST_ACCOUNT: Final = 256 * 2**20  # bytes
+
+
+class _Account:
+    """The file in which a subscriber of the user's own notes what it has processed; what is in it before is not ours.
+
+    Each line is an event's id; behind a blank there may be the time of `time.monotonic()` when its work was done.
+    """
+
+    def __init__(self, own: Own, path: Path) -> None:
+        self._name = own.name
+        self._path = path
+        self._before = path.stat().st_size if path.exists() else 0
+
+    def entries(self, recorder: Recorder) -> Iterator[Processed]:
+        """What was processed since. Of lines without a time, the time is when the attempt there ended."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._before)
+            lines = file.read(_LONGEST_ACCOUNT).decode("utf-8", "replace").splitlines()
+        ended: dict[str, float] = {}
+        for entry in recorder:
+            if not isinstance(entry, Attempted) or recorder.behind.get(entry.sink) != self._name:
+                continue
+            if entry.event not in ended or entry.outcome is Outcome.CONFIRMED:
+                ended[entry.event] = entry.at
+        for number, line in enumerate(lines, 1):
+            event, _, noted = line.strip().partition(" ")
+            if not event:
+                continue
+            try:
+                at = float(noted) if noted else ended.get(event, recorder.began)
+            except ValueError:
+                at = math.nan
+            if not math.isfinite(at):
+                raise ConfigError(
+                    f"{self._path}, line {number} of this drill: {line[:100]!r}: expected an event's id, and nothing "
+                    "or the seconds of time.monotonic() behind it"
+                )
+            yield Processed(at, event, self._name)
+
+
+async def _subscribe(
+    stack: AsyncExitStack, drill: Drill, own: Own, recorder: Recorder
+) -> tuple[Layers, tuple[str, int]]:
+    """Start what has to be started for one subscriber. Returns what can be done to it, and where it is reached."""
+    rng = derive(drill.drill.seed, "drill", "subscriber", own.name)
+    layers: list[Faulty] = []
+    if own.address is not None:
+        where = _place(own.address)
+    elif own.command is not None:
+        process = OwnProcess(own)
+        stack.push_async_callback(process.aclose)
+        await process.start()
+        layers.append(process)
+        where = own.host, process.port
+    else:
+        first, script = script_of(own, own.name)
+        scripted = ScriptedSubscriber(own.host, own.port, name=own.name, script=script, rng=rng, history=recorder)
+        await stack.enter_async_context(scripted.once(*first))
+        layers.append(SubscriberFaults(scripted))
+        where = scripted.address
+    if needs_proxy(drill, own):
+        host, port = where
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        proxy = await stack.enter_async_context(FaultProxy(shown, name=own.name, rng=rng, history=recorder))
+        layers.append(ProxyFaults(proxy))
+        where = proxy.host, proxy.port
+    return Layers(own.name, layers), where
+
+
+def _place(address: str) -> tuple[str, int]:
+    parsed = parse_address(address if address.startswith(("jsonrpc:", "tcp:")) else f"jsonrpc:{address}")
+    assert isinstance(parsed, SocketAddress)  # noqa: S101  # looked at before
+    return parsed.host, parsed.port
+
+
+async def _run(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, telling: Telling) -> None:
+    accounts = [_Account(own, Path(own.processed)) for own in subscribers if own.processed is not None]
+    async with asyncio.timeout(drill.drill.duration + _SPARE), AsyncExitStack() as stack:
+        places: dict[str, Layers] = {}
+        where: dict[str, tuple[str, int]] = {}
+        for own in subscribers:
+            places[own.name], where[own.name] = await _subscribe(stack, drill, own, recorder)
+        await run_on(
+            drill, places=places, where=where, recorder=recorder, telling=telling, prefix=f"{secrets.token_hex(4)}-"
+        )
+    for account in accounts:
+        for entry in account.entries(recorder):
+            recorder.add(entry)
+
+
+def run_on_sockets(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, telling: Telling) -> None:
+    """Run a drill on real sockets, in real time.
+
+    Args:
+        drill: What to do.
+        subscribers: All of its subscribers.
+        recorder: Is told everything.
+        telling: Is told how it goes.
+
+    Raises:
+        OSError: a port can't be had, or a subscriber of the user's own doesn't start.
+        TimeoutError: it went on for a minute longer than it should have.
+        ConfigError: a line of the file that a subscriber of the user's own wrote can't be read.
+    """
+    asyncio.run(_run(drill, subscribers, recorder, telling))

@@ -38,9 +38,9 @@ class BlackHole:
 
     def run(self, settings: Settings) -> Result:
         """Measure in pairs of slices with and without, whose order changes."""
-        columns = ("% of throughput", "least", "most", "% more cpu per event")
+        columns = ("% of throughput", "least", "most", "% of cpu per event")
         sheet = Sheet(self.name, columns)
-        pairs = 14 if settings.seconds >= 1 else 2
+        pairs = 20 if settings.seconds >= 1 else 2
         for case, name in (
             ("beside", "64 callers wait for it in another group"),
             ("first", "it is the first of the group, quarantined"),
@@ -50,7 +50,8 @@ class BlackHole:
                 found = work("bystanders", "black-hole", [healthy.port, hole.port, case, pairs])
             cost = found["throughput"]
             figures = [statistics.median(cost), min(cost), max(cost), statistics.median(found["cpu"])]
-            bounds = (Bound(columns[0], 1.0),) if case == "beside" else ()
+            # Its core is busy all the time: processor time per event is throughput, without what other programs took.
+            bounds = (Bound(columns[3], 1.0),) if case == "beside" else ()
             sheet.add(name, dict(zip(columns, figures, strict=True)), *bounds, raw=found)
         return sheet.result
 

@@ -71,6 +71,10 @@ def quarantine_kept(history: History) -> list[Finding]:
             if wrong:
                 text = f"{change.strategy} has {change.child} out for {change.until - change.at:.3f} s"
                 findings.append(Finding(clause, f"{text}, not {strategy.quarantine:.3f} s", (), change.at))
+    # A batch is dealt out as a whole: it may reach a child's window later than it was chosen.
+    chosen_by = {
+        one.event: one.raised[0].at for one in history.stories.values() if one.raised and one.raised[0].batched
+    }
     for ended, node, receipt in _sequences(history):
         if node.quarantine is None:
             continue
@@ -82,7 +86,9 @@ def quarantine_kept(history: History) -> list[Finding]:
                 text = f"{node.name} did not take out {child.sink}, which was {child.outcome.value}"
                 findings.append(Finding(clause, text, (ended.event,), child.ended))
             back = any(change.up and abs(change.since - child.began) <= EPSILON for change in changes)
-            if child.outcome is not Outcome.SKIPPED and not child.why and not back and _out_at(changes, child.began):
+            chosen = (child.began, chosen_by.get(ended.event, child.began))
+            out = not back and all(_out_at(changes, at) for at in chosen)
+            if out and child.outcome is not Outcome.SKIPPED and not child.why:
                 text = f"{node.name} tried {child.sink} although it was out of service"
                 findings.append(Finding(clause, text, (ended.event,), child.began))
     return findings
@@ -215,9 +221,10 @@ def _firsts(history: History, node: Node) -> list[tuple[float, str]]:
         for ended in story.ended:
             found = [receipt for receipt in ended.receipt.walk() if receipt.sink == node.name and receipt.children]
             if found:
-                first = found[0].children[0]
+                tried = [one for one in found[0].children if isinstance(one, Attempt) or one.children]
                 batched = any(one.batched for one in story.raised)  # then it waits for its place after its turn
-                firsts.append((first.began, "" if batched else first.sink))
+                first = "" if batched or not tried else tried[0].sink  # who was passed over stands before them
+                firsts.append((found[0].began, first))
             else:
                 hidden = [one for one in ended.receipt.walk() if one.sink in above]
                 if any(isinstance(one, Attempt) or one.cut_short for one in hidden):

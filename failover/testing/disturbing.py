@@ -59,6 +59,7 @@ class Disturber:
         history: History,
         wire: Wire,
         rng: Random,
+        *,
         host: str = "main",
     ) -> None:
         self.exercised: Counter[str] = Counter()
@@ -150,7 +151,12 @@ class Disturber:
             before = [link.cut for link in links]
             for link in links:
                 link.configure(cut=0.3 + 0.7 * amount)
-            return lambda: [link.configure(cut=cut) for link, cut in zip(links, before, strict=True)]
+
+            def restore() -> None:
+                for link, cut in zip(links, before, strict=True):
+                    link.configure(cut=cut)
+
+            return restore
         verbs: dict[str, Callable[[], Fault]] = {
             "refuse": lambda: network.refuse(where),
             "black_hole": lambda: network.black_hole(where),

@@ -1,5 +1,7 @@
 """Plans of schedules: a tree of strategies, faults over time and events, as plain values drawn from one seed."""
 
+# ruff: noqa: PLR2004  the probabilities of what is drawn are read best where they are used
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Random schedules: trees of strategies, faults and events from a seed, through the real engine, under all checkers.
 
-Run: `python -m failover.testing.schedules --seeds 100000`; to repeat one: `python -m failover.testing.schedules --seed 7`
+Run: `python -m failover.testing.schedules --seeds 100000`, or to repeat one `… --seed 7`.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def test_plans_find_nothing_wrong(plan: Plan) -> None:
 
 
 def losing(tree: Callable[[], Strategy]) -> Callable[[list[FaultEvent]], bool]:
-    """Whether a tree loses an event under some faults, of ten events a second for half a second."""
+    """Whether a tree loses an event under some faults, of ten events a second."""
 
     def loses(faults: list[FaultEvent]) -> bool:
         simulation, _ = served()
@@ -197,7 +197,7 @@ class Stubborn(Failover):
 
 def smallest(tree: Callable[[], Strategy]) -> list[FaultEvent]:
     """The schedule that a failure shrinks to."""
-    schedules = fault_schedules(["app1", "app2"], duration=0.5, most=4, what=["crash", "refuse", "black_hole", "latency"])
+    schedules = fault_schedules(["app1", "app2"], duration=0.3, most=4, what=["crash", "reset", "latency"])
     return find(
         schedules,
         losing(tree),
@@ -214,8 +214,9 @@ def test_a_failure_shrinks_to_one_fault() -> None:
     assert fault.lasts <= 0.1
 
 
+@pytest.mark.slow
 def test_a_failure_shrinks_to_two_faults() -> None:
     """A tree that gives up while all its children are out needs a fault of each, and two are shown."""
     two = smallest(lambda: Failover(*[jsonrpc(socket, timeout=0.1) for socket in SOCKETS], last_resort=False))
     assert sorted(fault.on for fault in two) == ["app1", "app2"]
-    assert {fault.what for fault in two} <= {"crash", "refuse"}
+    assert {fault.what for fault in two} == {"crash"}

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0 all ran (a missed goal is reported, no failure), 1 something broke off, 2 nothing could run.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two rounds of 0.3 s: a look, not a measurement")
+    parser.add_argument("--quick", action="store_true", help="two rounds of 0.2 s: a look, not a measurement")
     parser.add_argument("--rounds", type=int, default=None, help="interleaved rounds of each race (default 5)")
     parser.add_argument("--seconds", type=float, default=None, help="length of one run (default 1)")
     parser.add_argument(
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     settings = Settings(
         rounds=options.rounds or (2 if options.quick else 5),
-        seconds=options.seconds or (0.3 if options.quick else 1.0),
+        seconds=options.seconds or (0.2 if options.quick else 1.0),
         only=frozenset(options.only),
         say=lambda line: print(line, file=sys.stderr),
     )

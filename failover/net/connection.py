@@ -40,6 +40,26 @@ class Connection(asyncio.Protocol):
         first_id: Where its request ids begin.
     """
 
+    __slots__ = (
+        "_burst",
+        "_cut",
+        "_flushing",
+        "_held",
+        "_limit",
+        "_loop",
+        "_options",
+        "_out",
+        "_owner",
+        "_ready",
+        "_sweep",
+        "_swept",
+        "_transport",
+        "closed",
+        "established",
+        "gone",
+        "pipeline",
+    )
+
     def __init__(
         self,
         owner: ConnectionOwner,

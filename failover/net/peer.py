@@ -57,6 +57,12 @@ class Lease:
         lazy: Whether this sink wants no connection before its first event.
     """
 
+    __slots__ = (
+        "lazy",
+        "observers",
+        "peer",
+    )
+
     def __init__(self, peer: Peer, observers: tuple[Observer, ...], *, lazy: bool) -> None:
         self.peer = peer
         self.observers = observers
@@ -90,6 +96,26 @@ class Peer:
         linger: Seconds for which the connection outlives its last lease.
         gone: Called when it is closed.
     """
+
+    __slots__ = (
+        "_connecting",
+        "_connection",
+        "_failing_since",
+        "_failures",
+        "_gone",
+        "_leases",
+        "_linger",
+        "_loop",
+        "_made",
+        "_pause",
+        "_rng",
+        "_sweep",
+        "_timer",
+        "_waited",
+        "closed",
+        "key",
+        "options",
+    )
 
     def __init__(
         self,

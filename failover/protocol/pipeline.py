@@ -72,6 +72,23 @@ class Pipeline:
         tombstone_age: Seconds from an exchange's expiry for which it is remembered.
     """
 
+    __slots__ = (
+        "_first",
+        "_framer",
+        "_lanes",
+        "_max_tombstones",
+        "_next",
+        "_only",
+        "_tombstone_age",
+        "_tombstones",
+        "_wrapped",
+        "answered",
+        "late",
+        "malformed",
+        "pending",
+        "strays",
+    )
+
     def __init__(
         self,
         first_id: int,

@@ -9,5 +9,6 @@ if __name__ != "failover.strategies":
 from failover.strategies.failover import Failover
 from failover.strategies.parallel import Parallel
 from failover.strategies.round_robin import RoundRobin
+from failover.strategies.weighted_round_robin import WeightedRoundRobin
 
-__all__ = ["Failover", "Parallel", "RoundRobin"]
+__all__ = ["Failover", "Parallel", "RoundRobin", "WeightedRoundRobin"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failover.testing.account import Account, Acted, HistoryOfFaults
+from failover.testing.account import Account, Acted, HistoryOfFaults, Processed
 from failover.testing.actions import (
     Action,
     Close,
@@ -41,7 +41,7 @@ from failover.testing.odd_replies import (
     WrongId,
 )
 from failover.testing.proxy import FaultProxy
-from failover.testing.subscriber import Processed, Script, ScriptedSubscriber
+from failover.testing.subscriber import Script, ScriptedSubscriber
 from failover.testing.timeline import FaultEvent, play, random_faults
 from failover.testing.vocabulary import ACTIONS, CONNECTIONS, action, connecting
 

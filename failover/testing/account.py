@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 
 from failover.errors import ConfigError
 
-__all__ = ["Account", "Acted", "HistoryOfFaults"]
+__all__ = ["Account", "Acted", "HistoryOfFaults", "Processed"]
 
 
 @frozen
@@ -29,6 +29,27 @@ class Acted:
     what: str
     connection: int
     key: str = ""
+
+
+@frozen
+class Processed:
+    """A request for which the subscriber did its work.
+
+    Args:
+        key: The event: its id where the params tell it, else a digest of method and params.
+        method: The method.
+        params: The params.
+        at: Loop time at which the work was done, seconds; before any reply was written.
+        connection: The number of the connection that it came on, 1 first.
+        repeated: Whether the same event was processed before.
+    """
+
+    key: str
+    method: str
+    params: Any
+    at: float
+    connection: int
+    repeated: bool
 
 
 class HistoryOfFaults(Protocol):

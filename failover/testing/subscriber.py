@@ -9,12 +9,10 @@ from functools import partial
 from random import Random
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Final, Self
-
-from attrs import frozen
+from typing import Final, Self
 
 from failover.errors import ConfigError, UsageError
-from failover.testing.account import Account, HistoryOfFaults
+from failover.testing.account import Account, HistoryOfFaults, Processed
 from failover.testing.actions import Action, Confirm
 from failover.testing.calls import Call
 from failover.testing.certificates import wrong_certificate
@@ -23,33 +21,12 @@ from failover.testing.delays import Delay, check_delay, draw
 from failover.testing.link import Link
 from failover.testing.ports import Port
 
-__all__ = ["Processed", "Script", "ScriptedSubscriber"]
+__all__ = ["Script", "ScriptedSubscriber"]
 
 Script = Action | Callable[[Call], Action]
 """What to do with each request: always the same, or what a function of the request says."""
 
 _GRACE: Final = 1.0  # seconds in which an orderly end must have happened
-
-
-@frozen
-class Processed:
-    """A request for which the subscriber did its work.
-
-    Args:
-        key: The event: its id where the params tell it, else a digest of method and params.
-        method: The method.
-        params: The params.
-        at: Loop time at which the work was done, seconds; before any reply was written.
-        connection: The number of the connection that it came on, 1 first.
-        repeated: Whether the same event was processed before.
-    """
-
-    key: str
-    method: str
-    params: Any
-    at: float
-    connection: int
-    repeated: bool
 
 
 class _Life:

@@ -31,6 +31,8 @@ class Stand:
     """A sink, the proxy that it is connected to, and the subscriber behind that."""
 
     sink: JsonRpcSink
+    patient: JsonRpcSink
+    """The same connection with a timeout that nothing runs into."""
     proxy: FaultProxy
     subscriber: ScriptedSubscriber
     records: list[Record] = field(factory=list[Record])
@@ -50,9 +52,11 @@ async def stand(timeout: float = 5.0, *, buffer: int = 65536, **options: Any) ->
         ScriptedSubscriber() as subscriber,
         FaultProxy(subscriber.socket, buffer=buffer, rng=Random(3)) as proxy,
     ):
-        sink = jsonrpc(proxy.socket, timeout=timeout, lazy=True, options=ConnectionOptions(**options))
-        async with opened(sink, observers=[records.append]):
-            yield Stand(sink, proxy, subscriber, records)
+        kept = ConnectionOptions(**options)
+        sink = jsonrpc(proxy.socket, timeout=timeout, lazy=True, options=kept)
+        patient = jsonrpc(proxy.socket, name="patient", timeout=5.0, lazy=True, options=kept)
+        async with opened(sink, patient, observers=[records.append]):
+            yield Stand(sink, patient, proxy, subscriber, records)
 
 
 def now() -> float:
@@ -163,12 +167,12 @@ def test_hold(run: Run) -> None:
 
     async def main() -> None:
         async with stand(TIMEOUT) as it:
-            assert (await it.deliver()).confirmed
+            assert (await it.patient.deliver(Event("E_FIRST"))).confirmed
             it.proxy.hold("down")
             receipt = await it.deliver(n=1)
             assert receipt.outcome is Outcome.UNCONFIRMED
             assert receipt.reason == "no reply within the timeout"
-            assert len(it.subscriber.processed) == 2
+            await it.subscriber.until(lambda: len(it.subscriber.processed) == 2)
             await it.proxy.repair("hold")
             await until(lambda: it.sink.status().late == 1)
 
@@ -180,12 +184,13 @@ def test_black_hole(run: Run, verb: str) -> None:
     """A connection that exists falls silent; a new one gets no answer; after the repair both work again."""
 
     async def main() -> None:
-        async with stand(0.05, connect_timeout=0.03) as it:
-            assert (await it.deliver()).confirmed
+        async with stand(0.05) as it:
+            assert (await it.patient.deliver(Event("E_FIRST"))).confirmed
             getattr(it.proxy, verb)()
             receipt = await it.deliver()
             assert receipt.outcome is Outcome.UNCONFIRMED
-            fresh = jsonrpc(it.proxy.socket, timeout=0.05, dedicated=True, options=it.sink.options)
+            options = ConnectionOptions(connect_timeout=0.03)
+            fresh = jsonrpc(it.proxy.socket, timeout=5.0, dedicated=True, options=options)
             async with opened(fresh):
                 refused = await fresh.deliver(Event("E_TEST"))
             assert refused.outcome is Outcome.UNREACHABLE
@@ -249,6 +254,7 @@ def test_corrupt(run: Run) -> None:
             for n in range(60):
                 receipts.append(await it.deliver(n=n))
                 if not receipts[-1].confirmed:
+                    await it.subscriber.until(lambda: it.subscriber.received > n)  # noqa: B023  # awaited in this round
                     it.proxy.reset()  # else a quote that was lost would swallow the replies after it
                     await until(lambda: not it.proxy.connections and not it.sink.status().up)
             unconfirmed = [receipt for receipt in receipts if receipt.outcome is Outcome.UNCONFIRMED]
@@ -259,7 +265,7 @@ def test_corrupt(run: Run) -> None:
             assert unreadable + len(of(BadReply, it.records)) > 10
             assert len(it.subscriber.processed) == 60
             await it.proxy.repair("corrupt")
-            assert (await it.deliver()).confirmed
+            assert (await it.patient.deliver(Event("E_LAST"))).confirmed
 
     run(main)
 
@@ -286,7 +292,7 @@ def test_bounds(run: Run) -> None:
 
     async def main() -> None:
         async with stand(0.2, buffer=10_000, write_buffer=1_000) as it:
-            assert (await it.deliver()).confirmed
+            assert (await it.patient.deliver(Event("E_FIRST"))).confirmed
             it.proxy.hold("up")
             await asyncio.gather(*(it.deliver(text="x" * 20_000) for _ in range(200)))
             assert 10_000 <= it.proxy.waiting <= 10_000 + 256 * 1024

@@ -314,7 +314,7 @@ def test_hold_and_black_hole(run: Run) -> None:
     """Held, a subscriber falls silent and goes on later; as a black hole it doesn't answer connects either."""
 
     async def main() -> None:
-        async with ScriptedSubscriber() as subscriber, sink_to(subscriber, TIMEOUT) as sink:
+        async with ScriptedSubscriber() as subscriber, sink_to(subscriber, 0.1) as sink:
             assert (await deliver(sink)).confirmed
             subscriber.hold()
             assert (await deliver(sink)).outcome is UNCONFIRMED
@@ -322,7 +322,7 @@ def test_hold_and_black_hole(run: Run) -> None:
             await until(lambda: sink.status().late == 1)
             await subscriber.black_hole()
             assert (await deliver(sink)).outcome is UNCONFIRMED
-            async with sink_to(subscriber, 0.1, options=ConnectionOptions(connect_timeout=0.03)) as fresh:
+            async with sink_to(subscriber, 5.0, options=ConnectionOptions(connect_timeout=0.03)) as fresh:
                 receipt = await deliver(fresh)
             assert (receipt.outcome, receipt.reason) == (UNREACHABLE, "connect: no answer within 0.03 s")
             await subscriber.surface()

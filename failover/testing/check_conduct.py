@@ -72,9 +72,8 @@ def quarantine_kept(history: History) -> list[Finding]:
                 text = f"{change.strategy} has {change.child} out for {change.until - change.at:.3f} s"
                 findings.append(Finding(clause, f"{text}, not {strategy.quarantine:.3f} s", (), change.at))
     # A batch is dealt out as a whole: it may reach a child's window later than it was chosen.
-    chosen_by = {
-        one.event: one.raised[0].at for one in history.stories.values() if one.raised and one.raised[0].batched
-    }
+    batched = [story for story in history.stories.values() if story.raised and story.raised[0].batched]
+    chosen_by = {story.event: story.raised[0].at for story in batched}
     for ended, node, receipt in _sequences(history):
         if node.quarantine is None:
             continue

@@ -87,16 +87,18 @@ def nobody_left_untried(history: History) -> list[Finding]:
                 if receipt is not ended.receipt and not receipt.children and receipt.outcome is Outcome.SKIPPED:
                     continue  # skipped as a whole, which is for the strategy above it to justify
                 if receipt.side_by_side or (node.move_on and not receipt.settled):
-                    span = (story.raised[0].at, ended.at) if batched else None  # one is the trial for its whole batch
                     late = None if deadline is None else ended.at >= deadline - EPSILON
-                    text = _left_out(receipt, node, busy, span, late=late)
+                    text = _left_out(receipt, node, None if batched else busy, late=late)
                     if text:
                         findings.append(Finding("nobody_left_untried", text, (story.event,), ended.at))
     return findings
 
 
-def _left_out(receipt: Receipt, node: Node, busy: _Busy, span: tuple[float, float] | None, *, late: bool | None) -> str:
-    """Which child had no attempt for no good reason; empty if none. `late` is None without a deadline."""
+def _left_out(receipt: Receipt, node: Node, busy: _Busy | None, *, late: bool | None) -> str:
+    """Which child had no attempt for no good reason; empty if none.
+
+    `busy` is None for one of a batch, since another is the trial for all of it; `late` is None without a deadline.
+    """
     by_name = {child.sink: child for child in receipt.children}
     for child in node.children:
         found = by_name.get(child.name)
@@ -105,7 +107,7 @@ def _left_out(receipt: Receipt, node: Node, busy: _Busy, span: tuple[float, floa
         tried = found.outcome is not Outcome.SKIPPED or isinstance(found, Attempt) or found.children
         if tried or not node.last_resort or late or (late is False and "no time left" in found.reason):
             continue
-        if not busy.below(child.name, span or (found.began, found.ended), receipt.event.id):
+        if busy is not None and not busy.below(child.name, found, receipt.event.id):
             return f"{node.name} is {receipt.outcome.value}, and {child.name} was left out: {found.reason}"
     return ""
 
@@ -179,14 +181,14 @@ class _Busy:
         self._history = history
         self._spans: dict[str, list[tuple[float, float, str]]] = {}
 
-    def below(self, child: str, span: tuple[float, float], event: str) -> bool:
-        """Whether another event was under way below a child meanwhile."""
+    def below(self, child: str, skipped: Receipt, event: str) -> bool:
+        """Whether another event was under way below a child when it was skipped."""
         if not self._spans:
             for story in self._history.stories.values():
                 for one in story.attempts:
                     self._spans.setdefault(one.sink, []).append((one.began, one.at, story.event))
         return any(
-            began <= span[1] + EPSILON and ended >= span[0] - EPSILON and other != event
+            began <= skipped.ended + EPSILON and ended >= skipped.began - EPSILON and other != event
             for sink in self._history.tree.sinks_of(child)
             for began, ended, other in self._spans.get(sink, ())
         )

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from failover.outcome import Outcome
-from failover.receipt import Receipt
+from failover.receipt import Attempt, Receipt
 from failover.testing.check_truth import EPSILON
 from failover.testing.stories import Finding
 
@@ -88,7 +87,7 @@ def _gaps(receipt: Receipt, slack: float, event: str) -> list[Finding]:
     """Where the next child of a sequence began long after the one before it had ended."""
     if receipt.side_by_side:
         return []
-    tried = [child for child in receipt.children if child.outcome is not Outcome.SKIPPED]
+    tried = [child for child in receipt.children if isinstance(child, Attempt) or child.children]  # not passed over
     return [
         Finding(
             "moved_on_within",

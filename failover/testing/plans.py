@@ -16,6 +16,7 @@ from failover.sinks.jsonrpc import AtLimit
 __all__ = [
     "ACTS",
     "BEHAVIOURS",
+    "FAULTS",
     "NETWORK",
     "Branch",
     "Disturbance",
@@ -69,6 +70,8 @@ ACTS: Final = (
     "pretty",
 )
 """What a subscriber can do with a request, by the names of `failover.testing.ACTIONS`; not those in which it lies."""
+FAULTS: Final = (*NETWORK, *BEHAVIOURS, *ACTS)
+"""Everything that can go wrong in a schedule."""
 _CODES: Final = (-32000, -32600, -32602, -32603)
 
 
@@ -276,9 +279,6 @@ def _events(rng: Random, count: int, rate: float) -> tuple[PlannedEvent, ...]:
     return tuple(planned)
 
 
-_FAULTS: Final = (*NETWORK, *BEHAVIOURS, *ACTS)
-
-
 def _disturbance(rng: Random, hosts: list[str], end: float) -> Disturbance:
     lengths: tuple[Callable[[], float], ...] = (
         lambda: rng.uniform(0.0, 0.2),
@@ -286,7 +286,7 @@ def _disturbance(rng: Random, hosts: list[str], end: float) -> Disturbance:
         lambda: end,
     )
     return Disturbance(
-        rng.uniform(-0.1, end), rng.choice(_FAULTS), rng.choice(hosts), rng.choice(lengths)(), rng.random()
+        rng.uniform(-0.1, end), rng.choice(FAULTS), rng.choice(hosts), rng.choice(lengths)(), rng.random()
     )
 
 

@@ -5,15 +5,21 @@ Run: `python -m failover.testing.schedules --seeds 100000`, or to repeat one `â€
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import Factory, define, frozen
 
 from failover.group import Group
 from failover.net.options import ConnectionOptions
+from failover.outcome import Outcome
 from failover.sim.links import log_normal
 from failover.sim.seeds import derive
 from failover.sim.simulation import Simulation
@@ -25,15 +31,18 @@ from failover.testing.calls import Call
 from failover.testing.checkers import ALL, Checker
 from failover.testing.disturbing import Disturber
 from failover.testing.history import History
-from failover.testing.plans import Branch, Plan, PlannedEvent, Socket, random_plan
+from failover.testing.plans import FAULTS, Branch, Plan, PlannedEvent, Socket, random_plan
 from failover.testing.plans import sockets as sockets_of
 from failover.testing.stories import Finding
 from failover.testing.subscriber import ScriptedSubscriber
 from failover.testing.wire import Wire
 
-__all__ = ["KINDS", "Played", "play", "play_seed"]
+__all__ = ["KINDS", "Played", "Tally", "main", "play", "play_seed", "play_seeds"]
 
 _SETTLE: Final = 1.0  # seconds in which what is late still comes, after the last event has ended
+_PATIENCE: Final = 300.0  # seconds after which a delivery hangs; it takes no real time
+_PART: Final = 50  # seeds between two words of progress
+_SHOWN: Final = 20  # failed seeds that are printed
 _LEAD: Final = 0.2  # seconds from the start of the simulation to the plan's
 
 KINDS: Final[dict[str, Callable[..., Sink]]] = {
@@ -60,6 +69,65 @@ class Played:
     history: History
     findings: tuple[Finding, ...]
     exercised: Mapping[str, int]
+
+
+@define
+class Tally:
+    """What came of many schedules."""
+
+    played: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    """Virtual time of all of them together."""
+    counts: Counter[str] = Factory(Counter[str])
+    """What happened, as of `History.counts`."""
+    exercised: Counter[str] = Factory(Counter[str])
+    failed: list[tuple[int, str]] = Factory(list[tuple[int, str]])
+    """The seed of each schedule in which something was found, and the first of it."""
+
+    def take(self, played: Played) -> None:
+        """Add one schedule."""
+        self.played += 1
+        self.events += played.history.counts["raised"]
+        self.seconds += max((entry.at for entry in played.history), default=0.0)
+        self.counts.update(played.history.counts)
+        self.exercised.update(played.exercised)
+        if played.findings:
+            self.failed.append((played.plan.seed, str(played.findings[0])))
+
+    def add(self, other: Tally) -> None:
+        """Add another tally."""
+        self.played += other.played
+        self.events += other.events
+        self.seconds += other.seconds
+        self.counts.update(other.counts)
+        self.exercised.update(other.exercised)
+        self.failed += other.failed
+
+    def unmet(self) -> list[str]:
+        """The faults that nothing has met."""
+        return [fault for fault in FAULTS if not self.exercised[fault]]
+
+    def lines(self, took: float) -> Iterator[str]:
+        """All of it as text.
+
+        Args:
+            took: Real time, in seconds.
+        """
+        passed = self.played - len(self.failed)
+        rate = self.played / max(took, 1e-9)
+        yield f"{passed:,} of {self.played:,} schedules passed; {took:.0f} s, {rate:.0f} a second"
+        outcomes = [outcome.value for outcome in Outcome]
+        yield f"{self.events:,} events in {self.seconds:,.0f} s of virtual time, attempts: " + ", ".join(
+            f"{self.counts[outcome]:,} {outcome}" for outcome in outcomes
+        )
+        yield "faults that met something: " + ", ".join(f"{fault} {self.exercised[fault]:,}" for fault in FAULTS)
+        if self.unmet():
+            yield f"NOT EXERCISED: {', '.join(self.unmet())}"
+        for seed, text in sorted(self.failed)[:_SHOWN]:
+            yield f"FAILED seed {seed}: {text}\n  to repeat it: python -m failover.testing.schedules --seed {seed}"
+        if len(self.failed) > _SHOWN:
+            yield f"and {len(self.failed) - _SHOWN} more"
 
 
 def play_seed(seed: int, *, checkers: Sequence[Checker] = ALL) -> Played:
@@ -107,11 +175,19 @@ async def _main(plan: Plan, history: History, disturber: Disturber) -> None:
     group = Group("group", _build(plan.root, options), observers=[history], rng=derive(plan.seed, "group"), drain=0.5)
     history.declared(group)
     async with group:
+        events = [
+            asyncio.create_task(_later(_LEAD + event.at, _raise, group, history, number, event))
+            for number, event in enumerate(plan.events)
+        ]
         async with asyncio.TaskGroup() as tasks:
             for disturbance in plan.disturbances:
                 tasks.create_task(_later(_LEAD + disturbance.at, disturber.play, disturbance))
-            for number, event in enumerate(plan.events):
-                tasks.create_task(_later(_LEAD + event.at, _raise, group, history, number, event))
+            done, hanging = await asyncio.wait(events, timeout=_LEAD + plan.events[-1].at + _PATIENCE)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        for task in done:
+            task.result()
         await asyncio.sleep(_SETTLE)
 
 
@@ -166,3 +242,53 @@ def _build(node: Branch | Socket, options: ConnectionOptions) -> Sink:
     if node.kind == "RoundRobin":
         sequential["move_on"] = node.move_on
     return KINDS[node.kind](*children, **sequential)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play many seeds, or one of them with its whole history; the exit status is 1 if anything was found."""
+    parser = argparse.ArgumentParser(prog="python -m failover.testing.schedules", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2000, help="how many schedules")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--processes", type=int, default=1, help="how many at a time")
+    parser.add_argument("--seed", type=int, help="play this one alone, and tell its history around each finding")
+    options = parser.parse_args(arguments)
+    if options.seed is not None:
+        return _tell(play_seed(options.seed))
+    began = time.monotonic()
+    tally = Tally()
+    seeds = range(options.first, options.first + options.seeds)
+    for part in _parts(seeds, options.processes):
+        tally.add(part)
+        if sys.stderr.isatty():
+            print(f"\r{tally.played} of {len(seeds)}", end="", file=sys.stderr, flush=True)  # noqa: T201  # a command
+    print("\n".join(tally.lines(time.monotonic() - began)))  # noqa: T201
+    return int(bool(tally.failed) or bool(tally.unmet()))
+
+
+def play_seeds(seeds: Sequence[int]) -> Tally:
+    """Play several seeds and add them up."""
+    tally = Tally()
+    for seed in seeds:
+        tally.take(play_seed(seed))
+    return tally
+
+
+def _parts(seeds: range, processes: int) -> Iterator[Tally]:
+    parts = [seeds[start : start + _PART] for start in range(0, len(seeds), _PART)]
+    if processes < 2:  # noqa: PLR2004  # one is this one
+        yield from map(play_seeds, parts)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(play_seeds, parts)
+
+
+def _tell(played: Played) -> int:
+    for finding in played.findings:
+        print(f"{finding}\n{played.history.tell(finding)}\n")  # noqa: T201  # a command
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(played.exercised.items())) or "none"
+    print(f"seed {played.plan.seed}: {len(played.findings)} findings; faults: {counts}")  # noqa: T201
+    return int(bool(played.findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

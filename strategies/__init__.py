@@ -8,7 +8,9 @@ if __name__ != "failover.strategies":
 
 from failover.strategies.failover import Failover
 from failover.strategies.parallel import Parallel
+from failover.strategies.quorum import Quorum
 from failover.strategies.round_robin import RoundRobin
+from failover.strategies.weighted_random import WeightedRandom
 from failover.strategies.weighted_round_robin import WeightedRoundRobin
 
-__all__ = ["Failover", "Parallel", "RoundRobin", "WeightedRoundRobin"]
+__all__ = ["Failover", "Parallel", "Quorum", "RoundRobin", "WeightedRandom", "WeightedRoundRobin"]

@@ -30,6 +30,8 @@ class FanOut(Strategy):
     """
 
     side_by_side = True
+    gives_up = False
+    """Whether it may be decided before all that are needed have ended."""
 
     def __init__(self, *children: Declared, name: str | None = None) -> None:
         super().__init__(*children, name=name)
@@ -49,7 +51,7 @@ class FanOut(Strategy):
         began = self._now()
         futures = [start(child.sink, event, deadline=deadline) for child in self.children]
         try:
-            if self.need == len(futures):
+            if self.need == len(futures) and not self.gives_up:
                 for future in futures:  # all must end: waiting for one after the other costs nothing extra
                     await future
             else:

@@ -83,7 +83,8 @@ async def test_what_a_watched_group_is_given(
         receipts = await group.deliver_many(given, within=9.0, deadline=began + 5.0)
         assert [receipt.event.id for receipt in receipts] == ["first", "second", "third"]
         assert all(receipt.confirmed for receipt in receipts)
-        assert not (await group.deliver(Event("E_LATE", id="fourth"), within=0.3)).settled
+        late = await group.deliver(Event("E_LATE", id="fourth"), within=0.3)
+        assert late.outcome.value == "abandoned"
     raised = {entry.event: entry.deadline for entry in failover_history if isinstance(entry, Raised)}
     assert raised == {
         "first": began + 5.0,
@@ -92,7 +93,7 @@ async def test_what_a_watched_group_is_given(
         "fourth": pytest.approx(receipts[0].ended + 0.3),
     }
     done = {entry.event: entry.subscriber for entry in failover_history if isinstance(entry, Processed)}
-    assert done == dict.fromkeys(("first", "second", "third"), "app1:8080")
+    assert done == dict.fromkeys(("first", "second", "third", "fourth"), "app1:8080")
 
 
 @pytest.mark.seeds(3)

@@ -17,9 +17,10 @@ from failover.event import Event
 from failover.net.options import ConnectionOptions
 from failover.outcome import Outcome
 from failover.receipt import Attempt
-from failover.sim import Simulation
+from failover.sim import Record, Simulation
 from failover.sinks.jsonrpc import JsonRpcSink, jsonrpc
 from failover.testing import (
+    ACTIONS,
     AcceptAndStall,
     Call,
     Confirm,
@@ -485,6 +486,38 @@ def test_on_a_simulated_host() -> None:
             assert [done.params["n"] for done in subscriber.processed] == [1, 4, 5]
 
     simulation.run(main())
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_the_work_is_done_before_anything_is_written(name: str) -> None:
+    """Whatever the action, a history hears of the processing before the first byte of a reply is on the network."""
+    order: list[str] = []
+
+    class Ordered(Told):
+        def processed(self, subscriber: str, event: str, at: float, connection: int) -> None:
+            order.append("processed")
+
+    def packet(record: Record) -> None:
+        if record.what == "data" and record.source.startswith("app1:"):
+            order.append("written")
+
+    subscriber = ScriptedSubscriber("app1", 80, script=action(name, delay=0.01), history=Ordered())
+    simulation = Simulation(1)
+    simulation.network.host("app1", start=subscriber.serve)
+    simulation.network.observers.append(packet)
+
+    async def main() -> None:
+        async with sink_to(subscriber) as sink:
+            await deliver(sink)
+
+    simulation.run(main())
+    if name in {"error", "confirm_unhandled"}:
+        assert order[0] == "written"
+    elif name in {"silent", "close_on_request", "reset_on_request"}:
+        assert not order
+    else:
+        assert order[0] == "processed"
+    assert order.count("processed") <= 1
 
 
 def test_names_and_arguments() -> None:

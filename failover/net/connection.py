@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_burst",
         "_cut",
         "_flushing",
+        "_gone",
         "_held",
         "_limit",
         "_loop",
@@ -54,9 +55,9 @@ class Connection(asyncio.Protocol):
         "_sweep",
         "_swept",
         "_transport",
+        "_waiter",
         "closed",
         "established",
-        "gone",
         "pipeline",
     )
 
@@ -85,8 +86,8 @@ class Connection(asyncio.Protocol):
         self._held: dict[Exchange, None] = {}  # waits for the connection, for a slot, or for the transport
         self._flushing = False
         self._cut: asyncio.TimerHandle | None = None  # ends a close for which the peer doesn't do its part
-        self.gone: asyncio.Future[None] = loop.create_future()
-        """Done when nothing is left of it."""
+        self._gone = False  # whether nothing is left of it
+        self._waiter: asyncio.Future[None] | None = None  # of whoever waits for that
         self._burst = 0  # how many replies the last read brought
 
     @property
@@ -188,7 +189,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         else:
-            self._gone()
+            self._be_gone()
         self._end(reason)
         self._owner.lost(self, reason)
 
@@ -206,11 +207,18 @@ class Connection(asyncio.Protocol):
         self._sweep.discard(self)
         self.pipeline.forget()
         if self._transport is None:
-            self._gone()
+            self._be_gone()
             return
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._cut = self._loop.call_later(GRACE, self._transport.abort)
+
+    async def wait_gone(self, seconds: float) -> None:
+        """Wait until nothing is left of it once it was closed, but not for ever."""
+        if not self._gone:
+            if self._waiter is None:
+                self._waiter = self._loop.create_future()
+            await asyncio.wait([self._waiter], timeout=seconds)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio's call: send what waited for the connection."""
@@ -245,7 +253,7 @@ class Connection(asyncio.Protocol):
         """Asyncio's call: the connection is gone."""
         if self._cut is not None:
             self._cut.cancel()
-        self._gone()
+        self._be_gone()
         self.break_off("closed by the peer" if exc is None else f"connection lost: {exc}")
 
     def pause_writing(self) -> None:
@@ -302,9 +310,10 @@ class Connection(asyncio.Protocol):
         for exchange in notifications:
             exchange.written(self._loop.time())
 
-    def _gone(self) -> None:
-        if not self.gone.done():
-            self.gone.set_result(None)
+    def _be_gone(self) -> None:
+        self._gone = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _end(self, reason: str) -> None:
         """Tell all that is in it."""

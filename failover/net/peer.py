@@ -6,9 +6,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -20,7 +19,7 @@ from failover.pacing import PolicyState, delay
 from failover.protocol.pipeline import MAX_ID
 from failover.records import BadReply, ConnectionChanged, Observer, notify
 
-__all__ = ["Lease", "Peer", "PeerKey"]
+__all__ = ["Lease", "Peer", "PeerKey", "PeerOwner"]
 
 _JITTER: Final = 0.1  # share of a reconnect's delay by which it is stretched at random, at most
 
@@ -46,6 +45,13 @@ class PeerKey:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+class PeerOwner(Protocol):
+    """Whoever keeps peers."""
+
+    def drop(self, peer: Peer) -> None:
+        """It is closed."""
 
 
 class Lease:
@@ -94,7 +100,7 @@ class Peer:
         sweep: The loop's sweep.
         rng: For first ids and jitter.
         linger: Seconds for which the connection outlives its last lease.
-        gone: Called when it is closed.
+        owner: Is told when it is closed.
     """
 
     __slots__ = (
@@ -102,11 +108,11 @@ class Peer:
         "_connection",
         "_failing_since",
         "_failures",
-        "_gone",
         "_leases",
         "_linger",
         "_loop",
         "_made",
+        "_owner",
         "_pause",
         "_rng",
         "_sweep",
@@ -126,7 +132,7 @@ class Peer:
         sweep: Sweep,
         rng: Random,
         linger: float,
-        gone: Callable[[Peer], None],
+        owner: PeerOwner,
     ) -> None:
         self.key = key
         self.options = options
@@ -134,8 +140,8 @@ class Peer:
         self._sweep = sweep
         self._rng = rng
         self._linger = linger
-        self._gone = gone
-        self._leases: dict[Lease, None] = {}
+        self._owner = owner
+        self._leases: list[Lease] = []
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -151,14 +157,17 @@ class Peer:
         if not self._leases:
             self._stop_timer()
         lease = Lease(self, observers, lazy=lazy)
-        self._leases[lease] = None
+        self._leases.append(lease)
         if not lazy:
             self.connection()
         return lease
 
     def release(self, lease: Lease) -> None:
         """Give a claim back; the last one closes the connection after the linger."""
-        if self._leases.pop(lease, self) is self or self._leases or self.closed:
+        if lease not in self._leases:
+            return
+        self._leases.remove(lease)
+        if self._leases or self.closed:
             return
         self._stop_timer()
         if self._linger:
@@ -188,7 +197,7 @@ class Peer:
             self._connection.close()
         if self._connecting is not None:
             self._connecting.cancel()
-        self._gone(self)
+        self._owner.drop(self)
 
     async def aclose(self) -> None:
         """Close and wait until nothing of it runs any more."""
@@ -196,7 +205,7 @@ class Peer:
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
         if self._connection is not None:
-            await asyncio.wait([self._connection.gone], timeout=2 * GRACE)
+            await self._connection.wait_gone(2 * GRACE)
 
     def lost(self, connection: Connection, reason: str) -> None:
         """A connection broke; have a new one made in the background, at the policy's pace."""

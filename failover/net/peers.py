@@ -128,11 +128,10 @@ class Peers:
         await self.aclose()
 
     def _make(self, key: PeerKey, options: ConnectionOptions) -> Peer:
-        return Peer(
-            key, options, loop=self._loop, sweep=self._sweep, rng=self._rng, linger=self._linger, gone=self._drop
-        )
+        return Peer(key, options, loop=self._loop, sweep=self._sweep, rng=self._rng, linger=self._linger, owner=self)
 
-    def _drop(self, peer: Peer) -> None:
+    def drop(self, peer: Peer) -> None:
+        """Forget a peer that is closed."""
         self._dedicated.pop(peer, None)
         if self._peers.get(peer.key) is peer:
             del self._peers[peer.key]

@@ -83,8 +83,7 @@ class Framer(Generic[T]):
 
     __slots__ = (
         "_closers",
-        "_decode",
-        "_decode_lines",
+        "_decoder",
         "_escaped",
         "_held",
         "_in_string",
@@ -104,8 +103,7 @@ class Framer(Generic[T]):
         if max_depth < 1:
             raise ConfigError(f"max_depth is {max_depth} levels; expected 1 or more")
         self.broken = None
-        self._decode: Callable[[bytes], T] = decoder.decode
-        self._decode_lines: Callable[[bytes], list[T]] = decoder.decode_lines
+        self._decoder = decoder
         self._max_frame = max_frame
         self._max_depth = max_depth
         self._run = min(_RUN, max_frame)
@@ -164,7 +162,7 @@ class Framer(Generic[T]):
         if len(chunk) > self._max_frame or not chunk.endswith(_ENDS):
             return None
         try:
-            values = self._decode_lines(chunk)
+            values = self._decoder.decode_lines(chunk)
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None
         # A value of depth d has d openers and each other value has one, so this many can't be too deep.
@@ -229,7 +227,7 @@ class Framer(Generic[T]):
     def _one(self, frame: bytes, end: int) -> T | Malformed:
         """Decode one whole value on its own."""
         try:
-            return self._decode(frame)
+            return self._decoder.decode(frame)
         except RecursionError:
             raise FramingError("a value nested too deep to be decoded", self._offset + end - len(frame)) from None
         except (msgspec.DecodeError, ValueError) as error:

@@ -9,7 +9,6 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from failover.address import Span, parse_socket
 from failover.cli.params import parse_params
@@ -21,7 +20,6 @@ from failover.errors import AddressError, ConfigError
 __all__ = ["conformance"]
 
 _STYLES: Final = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.WARN: "yellow", Verdict.SKIP: "dim"}
-_WIDE: Final = 1_000  # characters; what is piped somewhere has a line for each clause
 
 
 def conformance(
@@ -153,24 +151,16 @@ def _progress(console: Console) -> Progress:
 
 
 def _show(report: Report, *, verbose: bool) -> None:
-    """The table of what didn't pass, the evidence of failures and warnings, and the counts."""
+    """A table of what didn't pass, the evidence of failures and warnings, and the counts."""
     console = stdout()
-    if not console.is_terminal:
-        console.width = _WIDE
     shown = [result for result in report.results if verbose or result.verdict is not Verdict.PASS]
     if shown:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("clause", "verdict", "took", "found"):
-            table.add_column(heading, no_wrap=heading != "found", justify="right" if heading == "took" else "left")
+        width = max(len(result.id) for result in shown)
+        console.print(f"{'clause':{width}}  verdict       took  found", style="bold")
         for result in shown:
-            table.add_row(
-                result.id,
-                result.verdict.value,
-                f"{1000 * result.took:.1f} ms",
-                printable(result.detail or result.title),
-                style=_STYLES[result.verdict],
-            )
-        console.print(table, soft_wrap=False)
+            took = f"{1000 * result.took:.1f} ms"
+            line = f"{result.id:{width}}  {result.verdict.value:7} {took:>10}  {result.detail or result.title}"
+            console.print(printable(line), style=_STYLES[result.verdict])
     for result in (*report.of(Verdict.FAIL), *report.of(Verdict.WARN)):
         console.print("\n" + printable(result.explain()))
     if shown:

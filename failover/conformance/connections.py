@@ -10,7 +10,7 @@ import msgspec
 
 from failover.conformance.clauses import clause
 from failover.conformance.exam import UNKNOWN, Exam
-from failover.conformance.line import Doubt, Fault, Line
+from failover.conformance.line import ClosedFault, Doubt, Fault, Line, StalledFault
 
 __all__: list[str] = []
 
@@ -199,9 +199,9 @@ async def _flood(exam: Exam, line: Line, most: int) -> tuple[set[str], bool]:
         size += len(chunk)
         try:
             await line.send(bytes(chunk))
+        except StalledFault:
+            return ids, True
         except Fault as fault:
-            if "nothing was read" in str(fault):
-                return ids, True
             raise Doubt(f"after {size} bytes whose replies weren't read, {fault}") from None
     return ids, False
 
@@ -227,6 +227,8 @@ async def unread_answered(exam: Exam) -> None:
         while missing:
             try:
                 reply = await line.reply()
+            except ClosedFault as fault:
+                raise Doubt(f"{len(missing)} of {total} replies are missing: {fault}") from None
             except Fault as fault:
                 raise Fault(f"{len(missing)} of {total} replies are missing: {fault}") from None
             if reply.get("id") not in missing:
@@ -242,4 +244,6 @@ async def unread_pushed_back(exam: Exam) -> None:
         line.reset()
     await exam.alive("a sender didn't read its replies")
     if not stopped:
-        raise Fault(f"{exam.subject.unread} bytes of requests were taken while no reply was read")
+        raise Fault(
+            f"{exam.subject.unread} bytes of requests were taken, by it and its kernel, while no reply was read"
+        )

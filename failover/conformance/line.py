@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from collections import deque
@@ -14,7 +15,7 @@ import msgspec
 from failover.conformance.results import Excerpt
 from failover.protocol.framing import Framer, Malformed
 
-__all__ = ["Doubt", "Fault", "Line", "Skipped", "expect_id"]
+__all__ = ["ClosedFault", "Doubt", "Fault", "Line", "Skipped", "StalledFault", "expect_id", "reason"]
 
 _MOST: Final = 8 * 2**20  # bytes of one reply
 _READ: Final = 64 * 1024
@@ -22,6 +23,14 @@ _READ: Final = 64 * 1024
 
 class Fault(Exception):  # noqa: N818  # it's the subscriber's
     """What the subscriber did isn't what the clause expects."""
+
+
+class ClosedFault(Fault):
+    """The subscriber closed or reset the connection."""
+
+
+class StalledFault(Fault):
+    """The subscriber doesn't read."""
 
 
 class Doubt(Exception):  # noqa: N818
@@ -83,9 +92,9 @@ class Line:
             async with asyncio.timeout(within or self._timeout):
                 await self._writer.drain()
         except TimeoutError:
-            raise Fault(f"nothing was read within {within or self._timeout:g} s") from None
+            raise StalledFault(f"nothing was read within {within or self._timeout:g} s") from None
         except OSError as error:
-            raise Fault(f"the connection broke while sending: {_reason(error)}") from None
+            raise ClosedFault(f"the connection broke while sending: {reason(error)}") from None
 
     async def value(self, *, within: float | None = None) -> Any:
         """Wait for the next reply, or array of replies.
@@ -159,15 +168,16 @@ class Line:
         raise Fault(f"a reply came where none was due, to id {_id(value)!r}")
 
     async def closed(self) -> bool:
-        """Whether the peer closes or resets within the timeout; what comes before is taken and kept."""
+        """Whether the peer closes or resets within the timeout; what comes before is noted and not looked at."""
         try:
             async with asyncio.timeout(self._timeout):
-                while True:
-                    await self._read()
+                while await self._take():
+                    pass
         except TimeoutError:
             return False
-        except Fault:
-            return True
+        except ClosedFault:
+            pass
+        return True
 
     def finish(self) -> None:
         """Close our sending side, and go on receiving."""
@@ -190,19 +200,24 @@ class Line:
         except (OSError, TimeoutError):
             self._writer.transport.abort()
 
-    async def _read(self) -> None:
+    async def _take(self) -> bytes:
         try:
             data = await self._reader.read(_READ)
         except OSError as error:
-            raise Fault(f"the connection broke: {_reason(error)}") from None
-        if not data:
-            raise Fault("the connection was closed" + (" amid a reply" if self._framer.buffered else ""))
+            raise ClosedFault(f"the connection broke: {reason(error)}") from None
         self._came.add(data)
         self.raw += data[: _READ - len(self.raw)]
-        for value in self._framer.feed(data):
-            if isinstance(value, Malformed):
-                raise Fault(f"what came is no reply: {value.problem}")
-            self._values.append(value)
+        return data
+
+    async def _read(self) -> None:
+        if self._framer.broken is None:
+            data = await self._take()
+            if not data:
+                raise ClosedFault("the connection was closed" + (" amid a reply" if self._framer.buffered else ""))
+            for value in self._framer.feed(data):
+                if isinstance(value, Malformed):
+                    raise Fault(f"what came is no reply: {value.problem}")
+                self._values.append(value)
         if self._framer.broken is not None and not self._values:
             raise Fault(f"what came is no JSON: {self._framer.broken}")
 
@@ -224,5 +239,6 @@ def _id(value: Any) -> Any:
     return cast("dict[str, Any]", value).get("id") if isinstance(value, dict) else None
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def reason(error: OSError) -> str:
+    """What the system says of an error; asyncio's own text for a refused connection doesn't say that it was."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error) or type(error).__name__

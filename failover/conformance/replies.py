@@ -18,8 +18,8 @@ _SMALL = 10_000  # bytes
 
 async def _both(exam: Exam) -> list[dict[str, Any]]:
     """A reply to the method, and one to an unknown one."""
-    async with exam.line() as line:
-        return [await exam.ask(line), await exam.ask(line, method=UNKNOWN)]
+    async with exam.lines(2) as (one, other):
+        return [await exam.ask(one), await exam.ask(other, method=UNKNOWN)]
 
 
 async def _refusal(exam: Exam) -> dict[str, Any]:

@@ -104,7 +104,7 @@ async def odd_pieces(exam: Exam) -> None:
     ids = [exam.id() for _ in range(12)]
     text = b"".join(exam.request(asked) for asked in ids)
     async with exam.line() as line:
-        await _in_pieces(line, [text[at : at + 61] for at in range(0, len(text), 61)])
+        await _in_pieces(line, [text[at : at + 97] for at in range(0, len(text), 97)])
         await line.answers(ids)
         await line.silence()
 
@@ -165,8 +165,8 @@ async def batch_of_notifications(exam: Exam) -> None:
     silent = b'{"jsonrpc":"2.0","method":"%b"}' % UNKNOWN.encode()
     async with exam.line() as line:
         await line.send(exam.wire(b"[" + silent + b"," + silent + b"]"))
-        await exam.ask(line)
         await line.silence()
+        await exam.ask(line)
 
 
 @clause("7.4-empty-batch", _BATCH, "one error -32600 with the id null, in no array", should=True)

@@ -108,8 +108,9 @@ async def test_events_left_as_they_are(scripted_subscriber: Subscribers, watched
 
 async def _confirm(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Confirm one request, as a subscriber that knows nothing of histories."""
-    number = (await reader.readuntil(b"}"))[6:].partition(b",")[0]
+    number = (await reader.readuntil(b"}}"))[6:].partition(b",")[0]
     writer.write(b'{"jsonrpc":"2.0","id":' + number + b',"result":1}')
+    writer.close()
 
 
 @pytest.mark.seeds(3)

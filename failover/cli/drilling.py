@@ -11,7 +11,8 @@ from rich.table import Table
 
 from failover.drill.checks import Verdict
 from failover.drill.recorder import Recorder
-from failover.drill.result import Result
+from failover.drill.result import LABELS, Result
+from failover.outcome import Outcome
 from failover.testing.checkers import Finding
 
 __all__ = ["Bar", "show_result"]
@@ -119,32 +120,13 @@ def _numbers(result: Result) -> Table:
     return drawn
 
 
-LABELS: Final = {
-    "raised": "raised",
-    "confirmed": "confirmed",
-    "not_confirmed": "not confirmed",
-    "attempts": "attempts",
-    "processed": "processed, by the subscribers",
-    "processed_again": "processed once too many",
-    "possible_duplicates": "possible duplicates, by the receipts",
-    "late": "confirmed late",
-    "quarantines": "quarantines begun",
-    "p50": "half of them confirmed within",
-    "p90": "90 % within",
-    "p99": "99 % within",
-    "longest": "longest",
-}
-
-
 def _subscribers(result: Result) -> Table:
-    outcomes = [outcome for outcome in OUTCOMES if any(outcome in row["attempts"] for row in result.per_subscriber())]
+    rows = result.per_subscriber()
+    outcomes = [one.value for one in Outcome if any(one.value in row["attempts"] for row in rows)]
     drawn = Table("subscriber", *outcomes, "processed", title="Attempts, by subscriber", title_justify="left")
     for column in drawn.columns[1:]:
         column.justify = "right"
-    for row in result.per_subscriber():
+    for row in rows:
         told = "not told" if row["processed"] is None else str(row["processed"])
         drawn.add_row(row["name"], *(str(row["attempts"].get(outcome, 0)) for outcome in outcomes), told)
     return drawn
-
-
-OUTCOMES: Final = ("confirmed", "sent", "rejected", "unreachable", "unconfirmed", "abandoned", "skipped")

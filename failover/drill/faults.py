@@ -11,7 +11,7 @@ from failover.sim.network import Network
 from failover.testing import action
 from failover.testing.actions import Action
 from failover.testing.calls import Call
-from failover.testing.faulty import MOMENTARY, Faulty, HostFaults, ProxyFaults, SubscriberFaults, Verbs
+from failover.testing.faulty import Faulty, HostFaults, ProxyFaults, SubscriberFaults, Verbs
 from failover.testing.proxy import FaultProxy
 from failover.testing.subscriber import Script, ScriptedSubscriber
 from failover.testing.timeline import FaultEvent
@@ -69,7 +69,7 @@ class Layers:
 def events_of(drill: Drill) -> list[FaultEvent]:
     """A drill's faults, each time that they come, as a timeline."""
     return [
-        FaultEvent(at, fault.what, fault.args, name, None if fault.what in MOMENTARY else fault.lasts)
+        FaultEvent(at, fault.what, fault.args, name, None if fault.momentary else fault.lasts)
         for fault in drill.fault
         for at in fault.begins
         for name in fault.targets or ("",)

@@ -117,6 +117,11 @@ class Fault(_Table, frozen=True, kw_only=True):
         return None if self.on is None else (self.on,) if isinstance(self.on, str) else tuple(self.on)
 
     @property
+    def momentary(self) -> bool:
+        """Whether it happens once and has no end."""
+        return self.what in MOMENTARY
+
+    @property
     def begins(self) -> tuple[float, ...]:
         """When it begins, each time."""
         return tuple(self.at + number * (self.every or 0.0) for number in range(self.times))
@@ -201,7 +206,7 @@ class Drill(_Table, frozen=True, kw_only=True):
 
 
 def _after(fault: Fault) -> float:
-    return fault.begins[-1] if fault.what in MOMENTARY else math.inf
+    return fault.begins[-1] if fault.momentary else math.inf
 
 
 def load_drill(path: Path) -> Drill:

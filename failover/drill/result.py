@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -10,7 +10,24 @@ from failover.drill.checks import Verdict
 from failover.drill.plan import Drill, Own
 from failover.drill.recorder import Latencies, Recorder
 
-__all__ = ["Result"]
+__all__ = ["LABELS", "Result"]
+
+LABELS: Final = {
+    "raised": "raised",
+    "confirmed": "confirmed",
+    "not_confirmed": "not confirmed",
+    "attempts": "attempts",
+    "processed": "processed, by the subscribers",
+    "processed_again": "processed once too many",
+    "possible_duplicates": "possible duplicates, by the receipts",
+    "late": "confirmed late",
+    "quarantines": "quarantines begun",
+    "p50": "half of them confirmed within",
+    "p90": "90 % within",
+    "p99": "99 % within",
+    "longest": "longest",
+}
+"""What the numbers are called."""
 
 
 @frozen

@@ -182,11 +182,11 @@ def _text(value: object, path: str) -> str:
     return value
 
 
-def _children(table: dict[str, Any], path: str) -> list[Any]:
+def _children(table: dict[str, Any], path: str) -> list[object]:
     children = table.get("children")
     if not isinstance(children, list) or not children:
         raise ConfigError(f'{path}: expected `strategy = "…"` and `children = […]`, or `socket = "…"`')
-    return cast("list[Any]", children)
+    return cast("list[object]", children)
 
 
 class _Builder:

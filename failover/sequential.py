@@ -108,19 +108,22 @@ class Sequential(Strategy):
         """Deliver a batch: grouped by next child, the unsettled rest goes on to the child after it."""
         batch = _Batch(events, [iter(self.order(event)) for event in events])
         waiting: Sequence[int] = range(len(events))
-        while waiting:
-            legs, exhausted = self._next_legs(batch, waiting)
-            runs = await self._run_legs(batch, legs, deadline)
-            unsettled: list[int] = []
-            for (child, leg), results in zip(legs.items(), runs, strict=True):
-                unsettled += self._take_leg(batch, child, leg, results)
-            if exhausted:
-                unsettled += await self._finish(batch, exhausted, deadline)
-            waiting = sorted(unsettled)
-            if self._loop is None:  # closed meanwhile
-                for index in waiting:
-                    batch.receipts[index] = self._receipt(*batch.so_far(index))
-                break
+        try:
+            while waiting:
+                legs, exhausted = self._next_legs(batch, waiting)
+                runs = await self._run_legs(batch, legs, deadline)
+                unsettled: list[int] = []
+                for (child, leg), results in zip(legs.items(), runs, strict=True):
+                    unsettled += self._take_leg(batch, child, leg, results)
+                if exhausted:
+                    unsettled += await self._finish(batch, exhausted, deadline)
+                waiting = sorted(unsettled)
+                if self._loop is None:  # closed meanwhile
+                    for index in waiting:
+                        batch.receipts[index] = self._receipt(*batch.so_far(index))
+                    break
+        finally:
+            batch.orders.clear()  # an order may count on being dropped, and a traceback holds on to the batch
         return batch.receipts
 
     def _next_legs(self, batch: _Batch, waiting: Sequence[int]) -> tuple[dict[Child, list[int]], list[int]]:

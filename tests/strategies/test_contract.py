@@ -8,7 +8,7 @@ import pytest
 
 from failover.group import Group
 from failover.sink import Sink, open_sink
-from failover.strategies import Failover, Parallel, RoundRobin, WeightedRandom, WeightedRoundRobin
+from failover.strategies import Failover, LeastInFlight, Parallel, RoundRobin, WeightedRandom, WeightedRoundRobin
 from tests.contract import check_sink
 from tests.doubles import DOWN, YES, FastSink, PlainSink, opening, run
 
@@ -40,6 +40,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "round robin that stays": lambda kind: RoundRobin(*children(kind), move_on=False),
     "weighted round robin": lambda kind: WeightedRoundRobin(dict(zip(children(kind), (3, 2, 1), strict=True))),
     "weighted random": lambda kind: WeightedRandom(dict(zip(children(kind), (3, 2, 1), strict=True))),
+    "least in flight": lambda kind: LeastInFlight(*children(kind)),
     "all": lambda kind: Parallel(*children(kind)),
     "any": lambda kind: Parallel(*children(kind), require="any"),
     "two of three": lambda kind: Parallel(*children(kind), require=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,10 +14,12 @@ from failover.sim.hosts import Host
 from failover.sim.network import Network
 from failover.sim.seeds import derive
 from failover.sim.simulation import Simulation
+from failover.testing.calls import Call
 from failover.testing.delays import as_delay
 from failover.testing.faulty import Faulty, HostFaults, ProxyFaults, SubscriberFaults
 from failover.testing.proxy import FaultProxy
 from failover.testing.subscriber import ScriptedSubscriber
+from failover.testing.wire import Wire
 
 __all__ = ["run_simulated"]
 
@@ -45,25 +48,46 @@ class _There:
         await (self._host.run(coro) if self._host.up else coro)
 
 
+class _Watched(ScriptedSubscriber):
+    """A scripted subscriber whose requests the watch on the network knows, and so whose replies."""
+
+    wire: Wire
+
+    def arrived(self, call: Call) -> None:
+        self.wire.request(self.name, call)
+        super().arrived(call)
+
+
+class _Host(HostFaults):
+    """The faults of a host, of which the watch on the network is told what it can't see."""
+
+    wire: Wire
+
+    async def begin(self, what: str, args: Mapping[str, Any]) -> None:
+        await super().begin(what, args)
+        if what == "reset":
+            self.wire.cut(self._host, asyncio.get_running_loop().time())
+
+
 class _Simulated:
     """A subscriber on a host of its own."""
 
-    def __init__(self, own: Own, drill: Drill, network: Network, recorder: Recorder) -> None:
+    def __init__(self, own: Own, drill: Drill, network: Network, recorder: Recorder, wire: Wire) -> None:
         name = own.name
         rng = derive(drill.drill.seed, "drill", "subscriber", name)
         first, script = script_of(own, name)
         port = own.port or _PORT
-        self._scripted = ScriptedSubscriber(name, port, name=name, script=script, rng=rng, history=recorder)
+        self._scripted = _Watched(name, port, name=name, script=script, rng=rng, history=recorder)
         self._scripted.once(*first)
+        self._scripted.wire = wire
         self._proxy: FaultProxy | None = None
         if needs_proxy(drill, own):
             self._proxy = FaultProxy(f"{name}:{port}", host=name, port=_BEFORE, name=name, rng=rng, history=recorder)
         self.where = name, port if self._proxy is None else _BEFORE
         host = network.host(name, start=self._serve)
-        layers: list[Faulty] = [
-            HostFaults(network, name, history=recorder),
-            _There(host, SubscriberFaults(self._scripted)),
-        ]
+        faults = _Host(network, name, history=recorder)
+        faults.wire = wire
+        layers: list[Faulty] = [faults, _There(host, SubscriberFaults(self._scripted))]
         if self._proxy is not None:
             layers.append(_There(host, ProxyFaults(self._proxy)))
         self.layers = Layers(name, layers)
@@ -92,7 +116,8 @@ def run_simulated(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder
         cut=drill.network.cut,
         repeat=f"failover drill FILE --seed {drill.drill.seed}",
     )
-    there = [_Simulated(own, drill, simulation.network, recorder) for own in subscribers]
+    wire = Wire(simulation.network, recorder, _HOME)
+    there = [_Simulated(own, drill, simulation.network, recorder, wire) for own in subscribers]
     places = {one.layers.name: one.layers for one in there}
     where = {one.layers.name: one.where for one in there}
     simulation.run(run_on(drill, places=places, where=where, recorder=recorder, telling=telling, prefix=""), host=_HOME)

@@ -51,6 +51,8 @@ def test_shipped_drills_hold(name: str, seed: int) -> None:
     numbers = result.numbers()
     assert numbers["raised"] == numbers["confirmed"] + numbers["not_confirmed"]  # type: ignore[operator]
     assert numbers["quarantines"], "nobody noticed the faults"
+    assert result.recorder.counts["answered"] > 100, "nobody watched the replies"
+    assert [verdict.name for verdict in result.verdicts if verdict.skipped] == []
     assert result.seconds < 10  # a busy machine's: alone it takes a tenth of a second
 
 

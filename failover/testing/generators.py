@@ -261,9 +261,11 @@ def fault_schedules(
         name, fault = pair
         arguments: SearchStrategy[dict[str, Any]] = _ARGUMENTS[fault]() if fault in _ARGUMENTS else st.just(_NONE)
         lasts = st.none() if fault in MOMENTARY else _seconds(ends, 1)
-        return st.builds(FaultEvent, _seconds(duration), st.just(fault), arguments, st.just(name), lasts)
+        return st.builds(
+            FaultEvent, at=_seconds(duration), what=st.just(fault), args=arguments, on=st.just(name), lasts=lasts
+        )
 
-    return st.lists(st.sampled_from(pairs).flatmap(one), max_size=most).map(_by_time)
+    return _in_order(st.lists(st.sampled_from(pairs).flatmap(one), max_size=most))
 
 
 def _of(names: frozenset[str], chosen: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -273,8 +275,9 @@ def _of(names: frozenset[str], chosen: tuple[str, ...] | None) -> tuple[str, ...
     return (*first, *sorted(names - {*first, "restart", "accept", "confirm"}))
 
 
-def _by_time(faults: list[FaultEvent]) -> list[FaultEvent]:
-    return sorted(faults, key=lambda fault: fault.at)
+@st.composite
+def _in_order(draw: DrawFn, faults: SearchStrategy[list[FaultEvent]]) -> list[FaultEvent]:
+    return sorted(draw(faults), key=lambda fault: fault.at)
 
 
 # -- whole schedules -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from failover import Event, Group, jsonrpc
@@ -201,7 +201,7 @@ def smallest(tree: Callable[[], Strategy]) -> list[FaultEvent]:
     return find(
         schedules,
         losing(tree),
-        settings=settings(max_examples=200, database=None, deadline=None),
+        settings=settings(max_examples=200, database=None, deadline=None, phases=[Phase.generate, Phase.shrink]),
         random=Random(1),
     )
 

@@ -51,7 +51,7 @@ async def mib_1_survived(exam: Exam) -> None:
                 await line.value()
             except Fault:  # refused or closed: it's about the others
                 pass
-        await _others(exam, other, "a request of 1 MiB")
+        await exam.others(other, "a request of 1 MiB")
     await exam.alive("a request of 1 MiB")
 
 
@@ -125,7 +125,7 @@ async def reset_amid(exam: Exam) -> None:
 
 
 async def _amid(exam: Exam, *, reset: bool) -> None:
-    doing = f"a connection that was {'reset' if reset else 'closed'} amid a request"
+    doing = f"a {'reset' if reset else 'close'} amid a request"
     async with exam.line() as other:
         await exam.ask(other)
         for part in (0.1, 0.5, 0.9):
@@ -135,7 +135,7 @@ async def _amid(exam: Exam, *, reset: bool) -> None:
             if reset:
                 line.reset()
             await line.aclose()
-        await _others(exam, other, doing)
+        await exam.others(other, doing)
     await exam.alive(doing)
 
 
@@ -148,7 +148,7 @@ async def gone_before_reply(exam: Exam) -> None:
             line = await exam.connect()
             await line.send(b"".join(exam.request(exam.id()) for _ in range(5)))
             line.reset()
-        await _others(exam, other, "a sender that was gone before its replies")
+        await exam.others(other, "a sender that was gone before its replies")
     await exam.alive("a sender that was gone before its replies")
 
 
@@ -159,7 +159,7 @@ async def half_a_request(exam: Exam) -> None:
         asked = exam.id()
         text = exam.request(asked)
         await slow.send(text[:-10])
-        await _others(exam, other, "half a request")
+        await exam.others(other, "half a request")
         await exam.alive("half a request")
         await slow.send(text[-10:])
         await slow.answer(asked)
@@ -175,13 +175,6 @@ async def idle(exam: Exam) -> None:
             await exam.ask(line)
         except Fault as fault:
             raise Fault(f"after {exam.subject.idle:g} s without events: {fault}") from None
-
-
-async def _others(exam: Exam, other: Line, doing: str) -> None:
-    try:
-        await exam.ask(other)
-    except Fault as fault:
-        raise Fault(f"after {doing}, another connection isn't served: {fault}") from None
 
 
 async def _flood(exam: Exam, line: Line, most: int) -> tuple[set[str], bool]:
@@ -213,9 +206,9 @@ async def unread_others(exam: Exam) -> None:
         await exam.ask(other)
         with contextlib.suppress(Doubt):  # it was cut off, which holds up nobody
             await _flood(exam, line, exam.subject.unread // 8)
-        await _others(exam, other, "one sender didn't read its replies")
+        await exam.others(other, "replies that nobody reads")
         line.reset()
-    await exam.alive("a sender didn't read its replies")
+    await exam.alive("a sender that didn't read its replies")
 
 
 @clause("11.2-unread-answered", _UNREAD, "all replies, once they are read")
@@ -242,7 +235,7 @@ async def unread_pushed_back(exam: Exam) -> None:
     async with exam.line() as line:
         _, stopped = await _flood(exam, line, exam.subject.unread)
         line.reset()
-    await exam.alive("a sender didn't read its replies")
+    await exam.alive("a sender that didn't read its replies")
     if not stopped:
         raise Fault(
             f"{exam.subject.unread} bytes of requests were taken, by it and its kernel, while no reply was read"

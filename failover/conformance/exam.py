@@ -169,6 +169,21 @@ class Exam:
         except Fault as fault:
             raise Fault(f"after {doing}, a new connection isn't served: {fault}") from None
 
+    async def others(self, line: Line, doing: str) -> None:
+        """Check that another connection, which was open meanwhile, is still served.
+
+        Args:
+            line: That connection.
+            doing: What was done on one, for the text of the fault.
+
+        Raises:
+            Fault: it isn't.
+        """
+        try:
+            await self.ask(line)
+        except Fault as fault:
+            raise Fault(f"after {doing} on one connection, another one isn't served: {fault}") from None
+
     # What is usually expected.
 
     def needs_confirmation(self) -> None:

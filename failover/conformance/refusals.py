@@ -126,7 +126,7 @@ async def garbage_survived(exam: Exam) -> None:
                 await line.send(garbage)
                 line.finish()
                 await line.closed()
-        await _others(exam, other, "garbage")
+        await exam.others(other, "garbage")
     await exam.alive("garbage")
 
 
@@ -140,12 +140,5 @@ async def bottomless(exam: Exam) -> None:
             await line.send(exam.spelled(b"1", b"[" * depth + b"]" * depth))
             with contextlib.suppress(Fault):  # silence, closed, refused: it's about the others
                 await line.value()
-        await _others(exam, other, "20,000 levels")
+        await exam.others(other, "20,000 levels")
     await exam.alive("20,000 levels")
-
-
-async def _others(exam: Exam, other: Line, doing: str) -> None:
-    try:
-        await exam.ask(other)
-    except Fault as fault:
-        raise Fault(f"after {doing} on one connection, another one isn't served: {fault}") from None

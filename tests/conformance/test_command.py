@@ -186,3 +186,14 @@ def test_the_live_line(place: str) -> None:
     assert b"8/8" in drawn
     assert b"5.1-unknown-method" in drawn
     assert "8 pass, 0 fail" in printed
+
+
+def test_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--help shows examples in lines that aren't broken at 80 characters, and the exit statuses."""
+    monkeypatch.setenv("COLUMNS", "80")
+    told = run("--help").stdout
+    lines = [line.strip() for line in told.splitlines()]
+    shown = lines[lines.index("Examples:") + 1 :][:4]
+    assert all(line.startswith("failover conformance ") for line in shown)
+    assert shown[-1].endswith("--strict --junit conformance.xml")
+    assert [number for number in range(4) if f"\n   {number}  " in told] == [0, 1, 2]

@@ -9,9 +9,11 @@ import pytest
 from failover.conformance import CLAUSES, Examination, Report, Subject, Verdict
 from failover.conformance.clauses import chosen
 from failover.sim import Simulation
-from tests.conformance.faults import FAULTS, Broken
+from tests.conformance import faults_requests, faults_streams
+from tests.conformance.broken import FAULTS, Broken
 from tests.conformance.model import Model
 
+TABLES = (faults_requests, faults_streams)  # which put their faults into FAULTS
 MARKS = {Verdict.FAIL: "", Verdict.WARN: "?", Verdict.SKIP: "-"}
 
 

@@ -242,6 +242,8 @@ def _stretches(history: History, node: Node) -> Iterator[tuple[float, list[str]]
             yield since, stretch
             stretch, since = [], at
         last = at
+        if any(abs(pause - at) <= EPSILON for pause in pauses):
+            continue  # in one instant it can't be told which came first
         if not any(_out_at([c for c in changes if c.child == one.name], at) for one in node.children):
             stretch.append(child)
     yield since, stretch

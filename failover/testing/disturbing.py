@@ -130,7 +130,7 @@ class Disturber:
                 host.spawn(subscriber.connecting(behaviour))
 
         become(_BEHAVIOURS[disturbance.fault](disturbance))
-        self._watched[where][disturbance] = "reset" if disturbance.fault == "refuse_connections" else "arrived"
+        self._watched[where][disturbance] = "rst sent" if disturbance.fault == "refuse_connections" else "arrived"
         if self._network.reset(where, peer=self._host):
             self._wire.cut(where, asyncio.get_running_loop().time())
         return lambda: become(Accept())
@@ -181,7 +181,7 @@ class Disturber:
         watched = self._watched.get(destination if source == self._host else source)
         if watched:
             for disturbance, fate in watched.items():
-                if fate == record.fate and disturbance not in self._met:
+                if fate in (record.fate, f"{record.what} {record.fate}") and disturbance not in self._met:
                     self._met.add(disturbance)
                     self.exercised[disturbance.fault] += 1
 

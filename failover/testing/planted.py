@@ -17,7 +17,7 @@ from failover.testing.planted_opensips import MEASURED
 from failover.testing.planted_ours import MUTATIONS
 from failover.testing.schedules import KINDS, play_seed
 
-__all__ = ["PLANTED", "Caught", "Planted", "seeds_to_catch", "table"]
+__all__ = ["PLANTED", "Caught", "Planted", "main", "planted_kinds", "planted_patch", "seeds_to_catch", "table"]
 
 _MOST: Final = 1000
 
@@ -46,7 +46,7 @@ class Caught:
     Args:
         seeds: How many schedules that took, the one that did included.
         seed: The seed of that one.
-        clauses: The checkers that found something in it, sorted; `an exception` if it broke the program.
+        clauses: The checkers that found something in it, sorted; the exception's class if it broke the program.
     """
 
     seeds: int
@@ -69,8 +69,8 @@ def seeds_to_catch(planted: Planted, *, most: int = _MOST, first: int = 0) -> Ca
         for seed in range(first, first + most):
             try:
                 clauses = {finding.clause for finding in play_seed(seed).findings}
-            except Exception:  # noqa: BLE001  # a fault may break the program itself: that is noticed too
-                clauses = {"an exception"}
+            except Exception as error:  # noqa: BLE001  # a fault may break the program itself: that is noticed too
+                clauses = {type(error).__name__}
             if clauses:
                 return Caught(seed - first + 1, seed, tuple(sorted(clauses)))
     return None
@@ -112,19 +112,23 @@ def _patched(owner: Any, name: str, value: Any) -> Iterator[None]:
             setattr(owner, name, own)
 
 
-def _of_kinds(kinds: dict[str, Any]) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: _replaced(kinds)
+def planted_kinds(name: str, what: str, kinds: dict[str, Any], *, origin: str = "test") -> Planted:
+    """A fault made of other kinds in a tree, see `failover.testing.schedules.KINDS`; the rest as of `Planted`."""
+    return Planted(name, what, origin, lambda: _replaced(kinds))
 
 
-def _of_patch(patch: tuple[Any, str, Any]) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: _patched(*patch)
+def planted_patch(name: str, what: str, patch: tuple[Any, str, Any], *, origin: str = "test") -> Planted:
+    """A fault made of one attribute of a class or module in place of another; the rest as of `Planted`."""
+    return Planted(name, what, origin, lambda: _patched(*patch))
 
 
 def _faults() -> Iterator[Planted]:
     for origin, entries in (("OpenSIPS", MEASURED), ("mutation", MUTATIONS)):
         for name, what, how in entries:
-            plant = _of_kinds(how) if isinstance(how, dict) else _of_patch(how)
-            yield Planted(name, what, origin, plant)
+            if isinstance(how, dict):
+                yield planted_kinds(name, what, how, origin=origin)
+            else:
+                yield planted_patch(name, what, how, origin=origin)
 
 
 PLANTED: Final = tuple(_faults())

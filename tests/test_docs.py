@@ -6,6 +6,7 @@ without a language is a drawing. Comments that readers don't see say what a bloc
 - `<!-- subscribers: 10.0.0.5:8080; 10.0.0.6:8080 down -->` starts subscribers on loopback; from there on, code and
   output that name such an address mean them. They confirm, or do what stands beside the address, see `BEHAVIOURS`.
 - `<!-- as a program -->`: the next block is run by an interpreter of its own.
+- `<!-- file: name -->`: the next block is that file, in the directory where commands run.
 - `<!-- numbers vary -->`: the next output is compared without its numbers. (Durations are never compared.)
 - `<!-- not run: why -->`: the next block isn't run; `NOT_RUN` says how many there are.
 """
@@ -224,6 +225,9 @@ class Stage:
             if words == ["echo", "$?"]:
                 compare(block, f"{status}\n", expected)
                 continue
+            if words[:2] == ["sed", "-i"]:  # a reader's editor
+                subprocess.run(words, check=True)
+                continue
             assert words[0] == "failover", f"{block.place}: only failover and 'echo $?' are run here, not {words}"
             cast = self.local if words[1] == "send" else self.real  # the others connect to nobody
             command = [sys.executable, "-m", "failover.cli", *map(cast, words[1:])]
@@ -301,6 +305,10 @@ def play(path: Path) -> None:
 
 
 def _run(stage: Stage, block: Block, after: Block | None) -> None:
+    files = [note.removeprefix("file: ") for note in block.notes if note.startswith("file: ")]
+    if files:
+        Path(files[-1]).write_text(block.text, encoding="utf-8")
+        return
     match block.language:
         case "python":
             stage.names.pop("__error__", None)

@@ -80,9 +80,8 @@ def show_result(console: Console, result: Result) -> None:
     for verdict in result.verdicts:
         word, style = _word(verdict)
         console.print(word, style=style, end=" ")
-        console.print(
-            verdict.name.replace("_", " ") + (f": {verdict.skipped or verdict.shown}" if word != "ok" else "")
-        )
+        said = verdict.skipped or verdict.shown
+        console.print(verdict.name.replace("_", " ") + (f": {said}" if said else ""))
         for finding in verdict.findings[:_SHOWN]:
             console.print(f"       {_told(finding, result.recorder.began)}")
         if len(verdict.findings) > _SHOWN:
@@ -93,7 +92,7 @@ def show_result(console: Console, result: Result) -> None:
     unjudged = f", {skipped} not judged" if skipped else ""
     place = f"{result.drill.drill.on}, seed {result.drill.drill.seed}"
     if failed:
-        console.print(f"{result.drill.name}: {failed} of {judged} checks fail{unjudged} ({place})", style="bold red")
+        console.print(f"{result.drill.name}: {failed} of {judged} checks failed{unjudged} ({place})", style="bold red")
     else:
         console.print(f"{result.drill.name}: all {judged} checks hold{unjudged} ({place})", style="bold green")
 

@@ -7,21 +7,25 @@ if __name__ != "failover.strategies":
     raise ImportError(msg)
 
 from failover.strategies.failover import Failover
+from failover.strategies.hedge import Hedge
 from failover.strategies.least_in_flight import LeastInFlight
 from failover.strategies.mirror import Mirror
 from failover.strategies.parallel import Parallel
 from failover.strategies.quorum import Quorum
 from failover.strategies.round_robin import RoundRobin
+from failover.strategies.sticky import Sticky
 from failover.strategies.weighted_random import WeightedRandom
 from failover.strategies.weighted_round_robin import WeightedRoundRobin
 
 __all__ = [
     "Failover",
+    "Hedge",
     "LeastInFlight",
     "Mirror",
     "Parallel",
     "Quorum",
     "RoundRobin",
+    "Sticky",
     "WeightedRandom",
     "WeightedRoundRobin",
 ]

@@ -8,7 +8,15 @@ import pytest
 
 from failover.group import Group
 from failover.sink import Sink, open_sink
-from failover.strategies import Failover, LeastInFlight, Parallel, RoundRobin, WeightedRandom, WeightedRoundRobin
+from failover.strategies import (
+    Failover,
+    LeastInFlight,
+    Parallel,
+    RoundRobin,
+    Sticky,
+    WeightedRandom,
+    WeightedRoundRobin,
+)
 from tests.contract import check_sink
 from tests.doubles import DOWN, YES, FastSink, PlainSink, opening, run
 
@@ -41,6 +49,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "weighted round robin": lambda kind: WeightedRoundRobin(dict(zip(children(kind), (3, 2, 1), strict=True))),
     "weighted random": lambda kind: WeightedRandom(dict(zip(children(kind), (3, 2, 1), strict=True))),
     "least in flight": lambda kind: LeastInFlight(*children(kind)),
+    "sticky": lambda kind: Sticky(*children(kind)),
     "all": lambda kind: Parallel(*children(kind)),
     "any": lambda kind: Parallel(*children(kind), require="any"),
     "two of three": lambda kind: Parallel(*children(kind), require=2),

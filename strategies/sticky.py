@@ -1,0 +1,166 @@
+"""Sticky: all events of one key go to one child, and stay there when another child leaves."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from heapq import merge
+from itertools import islice
+from struct import Struct
+from typing import Any, Final
+
+from failover.errors import ConfigError
+from failover.event import Event, Params
+from failover.sequential import QUARANTINE, Sequential
+from failover.sink import Opening
+from failover.strategy import Child, Declared
+
+__all__ = ["Circle", "Sticky"]
+
+_POINTS: Final = 64
+"""How many points each child has on the circle: they even out its share. Part of the mapping: it never changes."""
+_MEMORY: Final = 4096
+"""For how many keys, the most recently seen ones, the first child is remembered."""
+_LONG: Final = 256
+"""The longest key that is remembered as it is, bytes; of a longer one its digest is the key."""
+_WORDS: Final = Struct("<8Q")  # a digest of blake2b
+_ROUND: Final = 1 << 64
+
+
+class Sticky(Sequential):
+    """Gives all events of one key to one child, the same on every machine and after every restart.
+
+    Each key has an order of all children of its own (rendezvous hashing), which depends on the children's names alone,
+    not on where or in which order they are declared. So an event that its child did not settle goes on to the next in
+    its key's order, and when a child leaves or is out, only the keys that it had move, to all the others alike.
+
+    Args:
+        children: Sinks or addresses; their names are what is hashed.
+        key: The name of the param that holds the key, or a function of the event that returns it. An event without it
+            (or with None) has nothing to stick to and is placed by its id.
+        name: How it is called in receipts; the class's name by default.
+        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine_rejected: Whether an error reply quarantines as well.
+        last_resort: Whether quarantined children are tried rather than losing the event.
+
+    Raises:
+        ConfigError: a key that is no name and no function, no children, two of one name, or a negative quarantine.
+
+    Source: D. Thaler and C. Ravishankar, A Name-Based Mapping Scheme for Rendezvous (1996); B. Appleton and
+        M. O'Reilly, Multi-Probe Consistent Hashing (2015).
+    """
+
+    def __init__(
+        self,
+        *children: Declared,
+        key: str | Callable[[Event], object] = "callid",
+        name: str | None = None,
+        quarantine: float = QUARANTINE,
+        quarantine_rejected: bool = False,
+        last_resort: bool = True,
+    ) -> None:
+        super().__init__(
+            *children,
+            name=name,
+            quarantine=quarantine,
+            quarantine_rejected=quarantine_rejected,
+            last_resort=last_resort,
+        )
+        if not callable(key) and not (isinstance(key, str) and key):
+            raise ConfigError(
+                f"the key of {self.name} must be the name of a param or a function of the event, not {key!r}"
+            )
+        self.key = key
+
+    async def open(self, opening: Opening) -> None:
+        """Open all children and place them on the circle."""
+        await super().open(opening)
+        self._circle = Circle([child.name for child in self.children])
+        self._first = lru_cache(_MEMORY)(self._circle.first)
+
+    def order(self, event: Event) -> Iterable[Child]:
+        """All children in the order of the event's key."""
+        children = self.children
+        if not children:  # not open
+            return children
+        key = self.key
+        value = key(event) if callable(key) else _param(event.params, key)
+        if value is None:
+            value = event.id
+        data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+        if len(data) > _LONG:
+            data = blake2b(data).digest()
+        child = children[self._first(data)]
+        return self._all(data) if child.out_until else self._from(child, data)
+
+    def _from(self, child: Child, data: bytes) -> Iterator[Child]:
+        yield child
+        yield from islice(self._all(data), 1, None)
+
+    def _all(self, data: bytes) -> Iterator[Child]:
+        return map(self.children.__getitem__, self._circle.order(data))
+
+
+class Circle:
+    """An order of names for each key: rendezvous hashing that needn't look at all names.
+
+    A key's score for a name is the distance from any of the key's eight points on a circle to the next of the name's
+    points; the smallest comes first. Since a score depends on that name and key alone, leaving one out changes nothing
+    in the order of the others. The first one is found with eight binary searches, whatever the number of names.
+
+    Args:
+        names: Different ones.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        points = sorted((point, at) for at, name in enumerate(names) for point in _points(name))
+        self._points = [point for point, _ in points]
+        self._owners = [at for _, at in points]
+        self._count = len(points) // _POINTS
+
+    def first(self, key: bytes) -> int:
+        """The position of the name that comes first for a key."""
+        points = self._points
+        best, owner = _ROUND, 0
+        for point in _WORDS.unpack(blake2b(key).digest()):
+            at = bisect_left(points, point)
+            if at == len(points):
+                at = 0
+            distance = (points[at] - point) % _ROUND
+            if distance < best:
+                best, owner = distance, at
+        return self._owners[owner]
+
+    def order(self, key: bytes) -> Iterator[int]:
+        """The positions of all names in the order of a key; costs what is read of it."""
+        seen: set[int] = set()
+        for _, owner in merge(*[self._walk(point) for point in _WORDS.unpack(blake2b(key).digest())]):
+            if owner not in seen:
+                seen.add(owner)
+                yield owner
+                if len(seen) == self._count:
+                    return
+
+    def _walk(self, begin: int) -> Iterator[tuple[int, int]]:
+        """All points once round the circle from one on, each with its distance and its owner."""
+        points, owners = self._points, self._owners
+        start = bisect_left(points, begin)
+        for at in range(start - len(points), start):
+            yield (points[at] - begin) % _ROUND, owners[at]
+
+
+def _points(name: str) -> Iterator[int]:
+    """The points of a name on the circle."""
+    data = name.encode("utf-8", "surrogatepass")
+    for number in range(_POINTS // 8):
+        yield from _WORDS.unpack(blake2b(data, salt=number.to_bytes(16, "little")).digest())
+
+
+def _param(params: Params, key: str) -> object:
+    """A param by its name; the first of several. None if there is none, also where params are values alone."""
+    if isinstance(params, (dict, Mapping)):  # almost always a dict, which is seen at once
+        return params.get(key)
+    pairs: list[Any] = [item for item in params or () if type(item) is tuple]
+    return next((value for name, value in pairs if name == key), None)

@@ -14,6 +14,7 @@ from failover.strategies.parallel import Parallel
 from failover.strategies.quorum import Quorum
 from failover.strategies.round_robin import RoundRobin
 from failover.strategies.sticky import Sticky
+from failover.strategies.tiers import Tiers
 from failover.strategies.weighted_random import WeightedRandom
 from failover.strategies.weighted_round_robin import WeightedRoundRobin
 
@@ -26,6 +27,7 @@ __all__ = [
     "Quorum",
     "RoundRobin",
     "Sticky",
+    "Tiers",
     "WeightedRandom",
     "WeightedRoundRobin",
 ]

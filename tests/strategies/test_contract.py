@@ -14,6 +14,7 @@ from failover.strategies import (
     Parallel,
     RoundRobin,
     Sticky,
+    Tiers,
     WeightedRandom,
     WeightedRoundRobin,
 )
@@ -50,6 +51,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "weighted random": lambda kind: WeightedRandom(dict(zip(children(kind), (3, 2, 1), strict=True))),
     "least in flight": lambda kind: LeastInFlight(*children(kind)),
     "sticky": lambda kind: Sticky(*children(kind)),
+    "tiers": lambda kind: Tiers(*[{child: weight} for weight, child in enumerate(children(kind))]),
     "all": lambda kind: Parallel(*children(kind)),
     "any": lambda kind: Parallel(*children(kind), require="any"),
     "two of three": lambda kind: Parallel(*children(kind), require=2),

@@ -31,6 +31,7 @@ __all__ = [
     "pytest_runtest_call",
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
+    "pytest_runtest_setup",
     "pytest_runtest_teardown",
     "scripted_subscriber",
     "simulated_network",
@@ -144,6 +145,13 @@ def _in_simulation(item: pytest.Function, test: Any) -> Any:
         _trial(item).simulation.run(test(**arguments))
 
     return run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin anew when a test is run again, as plugins do that repeat what failed."""
+    if _TRIAL in item.stash:
+        del item.stash[_TRIAL]
 
 
 @pytest.hookimpl(wrapper=True)

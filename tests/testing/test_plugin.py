@@ -252,6 +252,34 @@ def test_misuse(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*name the params, or watch the group with ids=False*"])
 
 
+def test_a_test_that_is_run_again(pytester: pytest.Pytester) -> None:
+    """A plugin that repeats what failed gets a test that begins anew, at its first seed."""
+    pytester.makeconftest(
+        """
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            first = runtestprotocol(item, False, nextitem)
+            assert [report.outcome for report in first] == ["passed", "failed", "passed"]
+            runtestprotocol(item, True, nextitem)
+            return True
+        """
+    )
+    result = run(
+        pytester,
+        """
+        begun = []
+
+        @pytest.mark.seeds(3)
+        async def test_flaky(failover_seed):
+            begun.append(failover_seed)
+            assert len(begun) != 2, begun
+            assert begun[2:] == list(range(len(begun) - 2))
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_without_the_plugin(pytester: pytest.Pytester) -> None:
     """`-p no:failover` leaves nothing of it, and tests that don't use it never notice that it is there."""
     source = """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
@@ -88,7 +88,7 @@ def table(faults: Sequence[Planted], *, most: int = _MOST) -> Iterator[str]:
 
 
 @contextmanager
-def _replaced(kinds: dict[str, Any]) -> Iterator[None]:
+def _replaced(kinds: dict[str, Any]) -> Generator[None]:
     """Have trees made of other things."""
     before = {kind: KINDS[kind] for kind in kinds}
     KINDS.update(kinds)
@@ -99,9 +99,9 @@ def _replaced(kinds: dict[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _patched(owner: Any, name: str, value: Any) -> Iterator[None]:
+def _patched(owner: Any, name: str, value: Any) -> Generator[None]:
     """Have a class or a module do something else."""
-    own = vars(owner).get(name, owner)  # not what it inherits
+    own: Any = owner.__dict__.get(name, owner)  # not what it inherits
     setattr(owner, name, value)
     try:
         yield

@@ -10,6 +10,7 @@ from tests.benchmarks.cost import COSTS
 from tests.benchmarks.memory import Memory
 from tests.benchmarks.moving_on import Reset, Silence
 from tests.benchmarks.race import Contender, Goal, Race, Result, Settings
+from tests.benchmarks.simulated import Simulated
 
 __all__ = ["SECTIONS", "Section"]
 
@@ -126,4 +127,5 @@ SECTIONS: tuple[Section, ...] = (
     Idle(),
     Memory(),
     *COSTS,
+    Simulated(),
 )

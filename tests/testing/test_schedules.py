@@ -124,7 +124,12 @@ def test_what_is_said_of_a_failure(capsys: pytest.CaptureFixture[str], monkeypat
     honest = play_seed(7)
     story = next(iter(honest.history.stories.values()))
     finding = Finding("invented", "nothing is wrong", (story.event,), story.last)
-    monkeypatch.setattr(schedules, "play_seed", lambda _: evolve(honest, findings=(finding,)))
+    failed = evolve(honest, findings=(finding,))
+
+    def play_it(_seed: int) -> Played:
+        return failed
+
+    monkeypatch.setattr(schedules, "play_seed", play_it)
     assert main(["--seeds", "1"]) == 1
     printed = capsys.readouterr().out
     assert printed.startswith("0 of 1 schedules passed")

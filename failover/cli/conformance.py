@@ -53,7 +53,7 @@ def conformance(
     Name a method that it confirms, and the params it needs: --method is really
     called, some 500 times, also with params it doesn't expect, so point this at a
     subscriber under test, not at one in service. At most 32 connections are open
-    at a time, and about 25 MB are sent.
+    at a time, and about 35 MB are sent.
 
     Exit status:
       0  nothing failed (warnings are allowed, unless --strict)

@@ -205,7 +205,7 @@ async def unread_others(exam: Exam) -> None:
     async with exam.line() as line, exam.line() as other:
         await exam.ask(other)
         with contextlib.suppress(Doubt):  # it was cut off, which holds up nobody
-            await _flood(exam, line, exam.subject.unread // 8)
+            await _flood(exam, line, exam.subject.unread // 2)
         await exam.others(other, "replies that nobody reads")
         line.reset()
     await exam.alive("a sender that didn't read its replies")
@@ -215,7 +215,7 @@ async def unread_others(exam: Exam) -> None:
 async def unread_answered(exam: Exam) -> None:
     """What was sent without reading the replies is answered all the same."""
     async with exam.line() as line:
-        missing, _ = await _flood(exam, line, exam.subject.unread // 8)
+        missing, _ = await _flood(exam, line, exam.subject.unread // 2)
         total = len(missing)
         while missing:
             try:

@@ -143,18 +143,18 @@ class FanOut(Strategy):
     async def _end(
         self, event: Event, began: float, futures: list[asyncio.Future[Receipt]], ending: BaseException
     ) -> Receipt:
-        """End all children and gather what they leave."""
+        """End all children that were started and gather what they leave."""
         tasks = [future for future in futures if isinstance(future, asyncio.Task)]
         for task in tasks:
             task.cancel()
         left = [
             None if future in tasks else partial_receipt(child.sink, future, ending)
-            for child, future in zip(self.children, futures, strict=True)
+            for child, future in zip(self.children, futures, strict=False)
         ]
         if tasks:
             await asyncio.wait(tasks)
         awaited: Receipt | None = getattr(ending, "receipt", None)  # a task tells it only once
-        for position, (child, future) in enumerate(zip(self.children, futures, strict=True)):
+        for position, (child, future) in enumerate(zip(self.children, futures, strict=False)):
             if future in tasks:
                 try:
                     left[position] = future.result()

@@ -23,6 +23,7 @@ __all__ = [
     "Status",
     "check_name",
     "check_seconds",
+    "deliver_each",
     "deliver_many",
     "open_sink",
     "start",
@@ -136,6 +137,17 @@ async def deliver_many(
     fast: Callable[..., Awaitable[list[Receipt]]] | None = getattr(sink, "deliver_many", None)
     if fast is not None:
         return await fast(events, deadline=deadline, until=until)
+    return await deliver_each(sink, events, deadline=deadline)
+
+
+async def deliver_each(sink: Sink, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
+    """Deliver a batch event by event, some of them at once: what a sink without batches of its own does.
+
+    Args:
+        sink: Where to.
+        events: What to deliver.
+        deadline: Absolute loop time for the whole batch, seconds.
+    """
     receipts: dict[int, Receipt] = {}
     rest = iter(enumerate(events))
 

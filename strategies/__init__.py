@@ -8,6 +8,7 @@ if __name__ != "failover.strategies":
 
 from failover.strategies.failover import Failover
 from failover.strategies.hedge import Hedge
+from failover.strategies.latency_aware import LatencyAware
 from failover.strategies.least_in_flight import LeastInFlight
 from failover.strategies.mirror import Mirror
 from failover.strategies.parallel import Parallel
@@ -21,6 +22,7 @@ from failover.strategies.weighted_round_robin import WeightedRoundRobin
 __all__ = [
     "Failover",
     "Hedge",
+    "LatencyAware",
     "LeastInFlight",
     "Mirror",
     "Parallel",

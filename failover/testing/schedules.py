@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 import time
 from collections import Counter
@@ -270,6 +271,7 @@ def play_seeds(seeds: Sequence[int]) -> Tally:
     tally = Tally()
     for seed in seeds:
         tally.take(play_seed(seed))
+    gc.collect()  # simulations switch the automatic collection off, so that it comes by no chance
     return tally
 
 

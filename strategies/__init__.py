@@ -14,8 +14,10 @@ from failover.strategies.mirror import Mirror
 from failover.strategies.parallel import Parallel
 from failover.strategies.quorum import Quorum
 from failover.strategies.round_robin import RoundRobin
+from failover.strategies.route import Route
 from failover.strategies.sticky import Sticky
 from failover.strategies.tiers import Tiers
+from failover.strategies.timeout import Timeout
 from failover.strategies.weighted_random import WeightedRandom
 from failover.strategies.weighted_round_robin import WeightedRoundRobin
 
@@ -28,8 +30,10 @@ __all__ = [
     "Parallel",
     "Quorum",
     "RoundRobin",
+    "Route",
     "Sticky",
     "Tiers",
+    "Timeout",
     "WeightedRandom",
     "WeightedRoundRobin",
 ]

@@ -20,8 +20,8 @@ class Tiers(Sequential):
     """Shares the events by weight among the children of the first tier; the next tier gets what that doesn't settle.
 
     Each tier is what DNS calls the SRV records of one priority: its children are drawn by weight until all of them had
-    their chance, and only then the next tier is asked. Those of weight 0 are hardly ever drawn before the others: all of
-    a tier together once in 1 + the sum of its weights.
+    their chance, and only then the next tier is asked. Those of weight 0 are hardly ever drawn first: all of a tier
+    together once in 1 + the sum of its weights.
 
     Args:
         tiers: One mapping for each tier, the preferred one first: its children, sinks or addresses, each with its

@@ -10,6 +10,7 @@ from failover.group import Group
 from failover.sink import Sink, open_sink
 from failover.strategies import (
     Failover,
+    LatencyAware,
     LeastInFlight,
     Parallel,
     RoundRobin,
@@ -52,6 +53,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "least in flight": lambda kind: LeastInFlight(*children(kind)),
     "sticky": lambda kind: Sticky(*children(kind)),
     "tiers": lambda kind: Tiers(*[{child: weight} for weight, child in enumerate(children(kind))]),
+    "latency-aware": lambda kind: LatencyAware(*children(kind)),
     "all": lambda kind: Parallel(*children(kind)),
     "any": lambda kind: Parallel(*children(kind), require="any"),
     "two of three": lambda kind: Parallel(*children(kind), require=2),

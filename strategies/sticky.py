@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -116,8 +117,8 @@ class Circle:
 
     def __init__(self, names: Iterable[str]) -> None:
         points = sorted((point, at) for at, name in enumerate(names) for point in _points(name))
-        self._points = [point for point, _ in points]
-        self._owners = [at for _, at in points]
+        self._points = array("Q", [point for point, _ in points])
+        self._owners = array("L", [at for _, at in points])
         self._count = len(points) // _POINTS
 
     def first(self, key: bytes) -> int:

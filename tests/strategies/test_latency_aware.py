@@ -1,5 +1,7 @@
 """Latency-aware: what is learned of each child, and who is preferred for it."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

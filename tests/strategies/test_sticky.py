@@ -229,7 +229,7 @@ def test_a_thousand_are_looked_up_like_three() -> None:
     reads = Counter[int]()
 
     class Counted:
-        def __init__(self, points: list[int]) -> None:
+        def __init__(self, points: Sequence[int]) -> None:
             self.points = points
 
         def __len__(self) -> int:

@@ -13,6 +13,7 @@ from failover.strategies.least_in_flight import LeastInFlight
 from failover.strategies.mirror import Mirror
 from failover.strategies.parallel import Parallel
 from failover.strategies.quorum import Quorum
+from failover.strategies.retry import Retry
 from failover.strategies.round_robin import RoundRobin
 from failover.strategies.route import Route
 from failover.strategies.sticky import Sticky
@@ -29,6 +30,7 @@ __all__ = [
     "Mirror",
     "Parallel",
     "Quorum",
+    "Retry",
     "RoundRobin",
     "Route",
     "Sticky",

@@ -35,7 +35,7 @@ def enclosed(event: Event, receipt: Receipt) -> Event:
     given = cast("Any", event.params)
     if isinstance(given, (list, tuple)):
         values = cast("Sequence[Any]", given)
-        given = [list(cast("tuple[Any, ...]", one)) if isinstance(one, tuple) else one for one in values]
+        given = [list(one) if isinstance(one, tuple) else one for one in values]  # pyright: ignore[reportUnknownArgumentType]
     elif given is not None:
         given = dict(given)
     letter = {"event": event.name, "id": event.id, "params": given, "receipt": receipt.to_dict()}

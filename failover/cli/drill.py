@@ -16,7 +16,8 @@ from failover.drill.plan import Drill, Place, load_drill
 from failover.drill.report import to_html
 from failover.drill.run import prepare, run_drill
 from failover.drill.shipped import shipped, shipped_drill, shipped_text
-from failover.testing.entries import Entry, entry_to_line
+from failover.testing.entries import Entry
+from failover.testing.lines import entry_to_line
 
 __all__ = ["drill"]
 

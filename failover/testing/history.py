@@ -39,9 +39,8 @@ from failover.testing.entries import (
     Processed,
     Raised,
     Silent,
-    entry_from_line,
-    entry_to_line,
 )
+from failover.testing.lines import entry_from_line, entry_to_line
 from failover.testing.stories import Finding, Story, Tree, stories_of
 from failover.testing.telling import tell
 

@@ -34,12 +34,11 @@ from failover.testing.entries import (
     OddReply,
     Processed,
     Raised,
-    entry_from_line,
-    entry_to_line,
 )
 from failover.testing.entries import Late as LateEntry
 from failover.testing.entries import Silent as SilentEntry
 from failover.testing.history import History
+from failover.testing.lines import entry_from_line, entry_to_line
 from failover.testing.telling import sentence
 from tests.doubles import FastSink
 from tests.testing.told import Told, attempt, confirmed, silent, unreachable

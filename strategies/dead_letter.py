@@ -1,11 +1,14 @@
 """DeadLetter: whatever fails goes to another sink, with its receipt."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the params of an event can be anything that JSON carries)
+
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
@@ -32,10 +35,9 @@ def enclosed(event: Event, receipt: Receipt) -> Event:
         event: The event that was not delivered. Params that are pairs or values become an array.
         receipt: Its receipt, as `Receipt.to_dict` gives it.
     """
-    given = cast("Any", event.params)
+    given: Any = event.params
     if isinstance(given, (list, tuple)):
-        values = cast("Sequence[Any]", given)
-        given = [list(one) if isinstance(one, tuple) else one for one in values]  # pyright: ignore[reportUnknownArgumentType]
+        given = [list(one) if isinstance(one, tuple) else one for one in given]
     elif given is not None:
         given = dict(given)
     letter = {"event": event.name, "id": event.id, "params": given, "receipt": receipt.to_dict()}

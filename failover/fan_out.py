@@ -119,7 +119,9 @@ class FanOut(Strategy):
 
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         outcome, verdict = fan_out_outcome(receipts, self.need)
-        return Receipt(event, self.name, outcome, began, self._now(), receipts, verdict, side_by_side=self.side_by_side)
+        # Its end is its last child's: in a batch it may be long ago by now, and evidence is judged by its age.
+        ended = max((receipt.ended for receipt in receipts), default=began)
+        return Receipt(event, self.name, outcome, began, ended, receipts, verdict, side_by_side=self.side_by_side)
 
     def _leave(self, event: Event, child: Child, began: float, future: asyncio.Future[Receipt]) -> Receipt:
         """Let a child go on without anybody waiting; say so in the receipt."""

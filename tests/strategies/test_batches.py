@@ -387,3 +387,16 @@ def test_the_newest_evidence_counts() -> None:
                 assert bool(strategy.children[0].out_until) is out
 
     run(main())
+
+
+def test_a_fan_outs_evidence_is_as_old_as_it_is() -> None:
+    """In a batch the receipt of a fan-out ends with its last child, so that an old answer isn't taken for a new one."""
+
+    async def main() -> None:
+        a = FastSink("a", YES.after(1), SILENT.after(2))
+        async with opened(Failover(Parallel(a), FastSink("b"))) as strategy:
+            receipts = await strategy.deliver_many(events(2))
+            assert [receipt.children[0].ended - receipt.began for receipt in receipts] == [1, 2]
+            assert strategy.children[0].out_until
+
+    run(main())

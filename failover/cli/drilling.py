@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from failover.cli.terminal import printable
 from failover.drill.checks import Verdict
 from failover.drill.recorder import Recorder
 from failover.drill.result import LABELS, Result
@@ -75,15 +76,16 @@ class Bar:
 
 def show_result(console: Console, result: Result) -> None:
     """Print the numbers, the verdicts and what is behind them."""
+    name = printable(result.drill.name)
     console.print(_numbers(result))
     console.print(_subscribers(result))
     for verdict in result.verdicts:
         word, style = _word(verdict)
         console.print(word, style=style, end=" ")
         said = verdict.skipped or verdict.shown
-        console.print(verdict.name.replace("_", " ") + (f": {said}" if said else ""))
+        console.print(printable(verdict.name.replace("_", " ") + (f": {said}" if said else "")))
         for finding in verdict.findings[:_SHOWN]:
-            console.print(f"       {_told(finding, result.recorder.began)}")
+            console.print(printable(f"       {_told(finding, result.recorder.began)}"))
         if len(verdict.findings) > _SHOWN:
             console.print(f"       and {len(verdict.findings) - _SHOWN} more")
     failed = sum(not verdict.holds for verdict in result.verdicts)
@@ -92,9 +94,9 @@ def show_result(console: Console, result: Result) -> None:
     unjudged = f", {skipped} not judged" if skipped else ""
     place = f"{result.drill.drill.on}, seed {result.drill.drill.seed}"
     if failed:
-        console.print(f"{result.drill.name}: {failed} of {judged} checks failed{unjudged} ({place})", style="bold red")
+        console.print(f"{name}: {failed} of {judged} checks failed{unjudged} ({place})", style="bold red")
     else:
-        console.print(f"{result.drill.name}: all {judged} checks hold{unjudged} ({place})", style="bold green")
+        console.print(f"{name}: all {judged} checks hold{unjudged} ({place})", style="bold green")
 
 
 def _word(verdict: Verdict) -> tuple[str, str]:
@@ -110,7 +112,9 @@ def _told(finding: Finding, began: float) -> str:
 
 
 def _numbers(result: Result) -> Table:
-    drawn = Table(title=f"{result.drill.name}: what became of the events", title_justify="left", show_header=False)
+    drawn = Table(
+        title=f"{printable(result.drill.name)}: what became of the events", title_justify="left", show_header=False
+    )
     drawn.add_column()
     drawn.add_column(justify="right")
     for name, value in result.numbers().items():

@@ -109,14 +109,18 @@ def _place(address: str) -> tuple[str, int]:
 
 async def _run(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, telling: Telling) -> None:
     accounts = [_Account(own, Path(own.processed)) for own in subscribers if own.processed is not None]
-    async with asyncio.timeout(drill.drill.duration + _SPARE), AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         places: dict[str, Layers] = {}
         where: dict[str, tuple[str, int]] = {}
         for own in subscribers:
             places[own.name], where[own.name] = await _subscribe(stack, drill, own, recorder)
-        await run_on(
-            drill, places=places, where=where, recorder=recorder, telling=telling, prefix=f"{secrets.token_hex(4)}-"
-        )
+        prefix = f"{secrets.token_hex(4)}-"  # a subscriber of the user's own may know the ids of earlier runs
+        most = drill.drill.duration + _SPARE
+        try:
+            async with asyncio.timeout(most):
+                await run_on(drill, places=places, where=where, recorder=recorder, telling=telling, prefix=prefix)
+        except TimeoutError:
+            raise TimeoutError(f"the drill still went on after {most:g} s: does an attempt wait for so long?") from None
     for account in accounts:
         for entry in account.entries(recorder):
             recorder.add(entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from failover.drill.faults import Layers, events_of
 from failover.drill.load import raise_events
@@ -76,14 +76,24 @@ async def run_on(
     async with group:
         await asyncio.sleep(_WARM)
         recorder.begin(loop.time())
-        async with asyncio.TaskGroup() as tasks:
-            faults = tasks.create_task(play(events_of(drill), places, start=recorder.began))
-            await raise_events(
-                drill,
-                group=group,
-                recorder=recorder,
-                rng=derive(seed, "drill", "load"),
-                prefix=prefix,
-                show=lambda elapsed: telling.show(elapsed, recorder),
-            )
-            faults.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                faults = tasks.create_task(play(events_of(drill), places, start=recorder.began))
+                await raise_events(
+                    drill,
+                    group=group,
+                    recorder=recorder,
+                    rng=derive(seed, "drill", "load"),
+                    prefix=prefix,
+                    show=lambda elapsed: telling.show(elapsed, recorder),
+                )
+                faults.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+
+
+def _first(failure: BaseException) -> BaseException:
+    """The first of what went wrong."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = cast("BaseExceptionGroup[BaseException]", failure).exceptions[0]
+    return failure

@@ -10,7 +10,7 @@ from failover.drill import parse_drill, run_drill
 from failover.drill.report import to_html
 
 sys.path.insert(0, str(Path(__file__).parent))
-from browser import browser  # noqa: E402
+from browser import browser
 
 DOCS = Path(__file__).parents[2] / "docs" / "testing"
 TEXT = """

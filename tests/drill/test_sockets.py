@@ -97,7 +97,7 @@ def test_it_stops_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """A drill whose group would wait for ever is stopped some time after its duration."""
     monkeypatch.setattr("failover.drill.sockets._SPARE", 0.1)
     group = '[group]\nsocket = "jsonrpc:app1:8080"\ntimeout = 1000\n'
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"the drill still went on after 0\.7 s"):
         run(group + '[[subscriber]]\nname = "app1"\nscript = "silent"\n[load]\ncount = 1\n')
 
 

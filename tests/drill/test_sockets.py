@@ -16,7 +16,7 @@ from failover.drill import parse_drill, run_drill, shipped, shipped_drill
 from failover.drill.result import Result
 from failover.errors import ConfigError
 from failover.subscriber import Request, Subscriber
-from failover.testing.entries import FaultSet, Processed
+from failover.testing.entries import ConnectionChange, FaultSet, Processed
 
 HEAD = '[drill]\nname = "x"\non = "sockets"\nduration = 0.6\n'
 PAIR = '[group]\nsocket = "virtual:FAILOVER jsonrpc:app1:8080 jsonrpc:app2:8080"\ntimeout = 0.2\nquarantine = 0.2\n'
@@ -101,6 +101,10 @@ def test_it_stops_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         run(group + '[[subscriber]]\nname = "app1"\nscript = "silent"\n[load]\ncount = 1\n')
 
 
+def _confirm(_: str, __: object) -> str:
+    return "ok"
+
+
 @contextmanager
 def ours(path: Path, *, lying: bool = False) -> Generator[str]:
     """A subscriber of one's own that runs already and notes what it processed; its `host:port`."""
@@ -143,7 +147,7 @@ def test_a_subscriber_that_runs_already(tmp_path: Path, lying: bool) -> None:  #
 def test_without_notes_that_check_is_not_judged() -> None:
     """Of a subscriber that doesn't tell what it processed nothing is claimed, and that is said."""
     subscriber = Subscriber("127.0.0.1", 0)
-    subscriber.default(whole=True)(lambda _: "ok")
+    subscriber.default(_confirm)
     with subscriber.blocking():
         result = run(f'[group]\nsocket = "{subscriber.socket}"\n' + LOAD)
     verdict = next(verdict for verdict in result.verdicts if verdict.name == "nothing_confirmed_unprocessed")
@@ -234,7 +238,7 @@ def test_nothing_is_left_behind() -> None:
     before = threading.active_count()
     result = run(PAIR + LOAD)
     assert threading.active_count() == before
-    peers = {entry.peer for entry in result.recorder if hasattr(entry, "peer")}
+    peers = {entry.peer for entry in result.recorder if isinstance(entry, ConnectionChange)}
     assert len(peers) == 2
     for peer in peers:
         host, _, port = peer.rpartition(":")

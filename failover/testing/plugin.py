@@ -6,6 +6,7 @@ it. `pytest -p no:failover` does without.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import shlex
@@ -45,6 +46,7 @@ _SIMULATED: Final = {"simulation", "simulated_network"}
 _SEEDED: Final = _SIMULATED | {"failover_seed"}
 _TRIAL: Final = pytest.StashKey["Trial"]()
 _FOUND: Final = "found by the checkers: "
+_COLLECTED: Final = 50  # seeds between two collections: one is dearer than a seed, and a seed leaves 200 KB
 _FINDINGS: Final = 5  # as many are listed of a failure
 
 
@@ -267,6 +269,8 @@ def _renew(item: pytest.Function, seed: int, passed: int) -> None:
     state = again.session._setupstate  # noqa: SLF001
     state.teardown_exact(item.parent)
     _trial(item).close()
+    if passed % _COLLECTED == 0:
+        gc.collect()  # simulations switch the automatic collection off, so that it comes by no chance
     again._initrequest()  # noqa: SLF001
     _begin(item, seed, passed)
     state.setup(item)

@@ -139,7 +139,7 @@ def test_a_test_that_fails(pytester: pytest.Pytester) -> None:
     assert command is not None
     assert command[1] == "pytest 'test_it.py::test_unlucky[a b]' --failover-seed 7"
     assert "simulation with seed 7, at 0.23" in shown
-    assert shown.count(command[1]) == 2
+    assert shown.count(command[1]) >= 2  # with CI set, pytest's summary says it once more
     again = pytester.run(sys.executable, "-m", *shlex.split(command[1]), "-q")
     again.assert_outcomes(failed=1)
     again.stdout.fnmatch_lines(["7; to repeat it: pytest *--failover-seed 7"])

@@ -13,6 +13,8 @@ from tests.conformance import faults_requests, faults_streams
 from tests.conformance.broken import FAULTS, Broken
 from tests.conformance.model import Model
 
+pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
+
 TABLES = (faults_requests, faults_streams)  # which put their faults into FAULTS
 MARKS = {Verdict.FAIL: "", Verdict.WARN: "?", Verdict.SKIP: "-"}
 

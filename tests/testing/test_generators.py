@@ -37,6 +37,8 @@ from failover.testing.plans import Plan
 from failover.testing.schedules import play as play_plan
 from failover.testing.timeline import FaultEvent, Places, check_faults, play
 
+pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
+
 SOCKETS = ["jsonrpc:app1:8080", "jsonrpc:app2:8080"]
 
 

@@ -9,6 +9,8 @@ from textwrap import dedent
 
 import pytest
 
+pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
+
 pytest_plugins = ["pytester"]
 
 # What runs in each of these is as strict as can be: every warning fails, unknown marks too.

@@ -32,7 +32,7 @@ class Reply(msgspec.Struct, gc=False):
         whole = raw.decode("utf-8", "replace")  # a text in another encoding must not cost us the code
         try:
             error = msgspec.json.decode(whole)
-        except (ValueError, RecursionError):  # no JSON value after all: an error all the same
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # no JSON value after all: an error all the same
             return ErrorReply(None, whole)
         if not isinstance(error, dict):
             return ErrorReply(None, whole)

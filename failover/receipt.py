@@ -182,7 +182,10 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
         Raises:
             ValueError: the peer's result is no valid JSON value after all (e.g. bad UTF-8 in a string).
         """
-        return None if self.raw_result is None else msgspec.json.decode(self.raw_result)
+        try:
+            return None if self.raw_result is None else msgspec.json.decode(self.raw_result)
+        except msgspec.MsgspecError as error:  # a ValueError by itself only from msgspec 0.22 on
+            raise ValueError(str(error)) from error
 
     @property
     def maybe_processed(self) -> bool:

@@ -222,7 +222,12 @@ def test_a_browser_sees_an_error(result: Result, tmp_path: Path) -> None:
     path.write_text(to_html(result).replace("</body>", "<script>missing()</script><img src=x.png></body>"))
     with _browser.browser() as page:
         page.open(path)
-        told = " ".join(entry["message"] for entry in page.console())
+        told = ""
+        for _ in range(50):  # on a busy machine the console comes after the page: each asking waits for the browser
+            told += " ".join(entry["message"] for entry in page.console())
+            if "missing is not defined" in told and "Content Security Policy" in told:
+                break
+            page.run("const until = performance.now() + 100; while (performance.now() < until) {}")
     assert "missing is not defined" in told
     assert "Content Security Policy" in told
 

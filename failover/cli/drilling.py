@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from failover.cli.progress import seconds_bar
 from failover.cli.terminal import printable
 from failover.drill.checks import Verdict
 from failover.drill.recorder import Recorder
@@ -37,15 +37,7 @@ class Bar:
         self._quiet = quiet
         self._step = seconds / _STEPS
         self._shown = 0.0
-        self._progress = Progress(
-            TextColumn("{task.completed:.1f} of {task.total:.1f} s"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = seconds_bar(console)
         self._task = self._progress.add_task("", total=seconds)
 
     def __enter__(self) -> Self:

@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from failover.cli.progress import seconds_bar
 from failover.cli.tally import Tally
 
 __all__ = ["LiveLine", "table"]
@@ -24,15 +24,7 @@ class LiveLine:
 
     def __init__(self, console: Console, seconds: float) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.completed:.1f} of {task.total:.1f} s"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = seconds_bar(console)
         self._task = self._progress.add_task("", total=seconds)
         self._shown = 0.0
 

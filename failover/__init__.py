@@ -15,6 +15,7 @@ from failover.errors import (
 )
 from failover.event import Event
 from failover.group import Group
+from failover.health import Health, Probe
 from failover.interface import EventInterface
 from failover.net.options import ConnectionOptions
 from failover.net.peers import Peers
@@ -41,9 +42,11 @@ __all__ = [
     "FailoverError",
     "FramingError",
     "Group",
+    "Health",
     "Opening",
     "Outcome",
     "Peers",
+    "Probe",
     "Receipt",
     "Scheme",
     "Sink",

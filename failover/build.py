@@ -7,6 +7,7 @@ from typing import Final
 
 from failover.address import Address, SocketAddress, VirtualAddress, parse_socket
 from failover.errors import ConfigError
+from failover.health import Health
 from failover.schemes import Defaults, Scheme, find, register
 from failover.sink import Sink
 from failover.sinks.jsonrpc import JsonRpcSink, jsonrpc
@@ -49,7 +50,7 @@ def _jsonrpc(address: Address, defaults: Defaults) -> JsonRpcSink:
 
 def _failover(address: VirtualAddress, defaults: Defaults) -> Sink:
     children = [build(child, defaults) for child in address.children]
-    return Failover(*children, name=str(address), quarantine=defaults.quarantine)
+    return Failover(*children, name=str(address), health=_letter(defaults))
 
 
 def _parallel(address: VirtualAddress, defaults: Defaults) -> Sink:
@@ -58,7 +59,12 @@ def _parallel(address: VirtualAddress, defaults: Defaults) -> Sink:
 
 def _round_robin(address: VirtualAddress, defaults: Defaults) -> Sink:
     children = [build(child, defaults) for child in address.children]
-    return RoundRobin(*children, name=str(address), quarantine=defaults.quarantine)
+    return RoundRobin(*children, name=str(address), health=_letter(defaults))
+
+
+def _letter(defaults: Defaults) -> Health:
+    """What OpenSIPS's text means: all events go back to a child as soon as its time is over."""
+    return Health(quarantine=defaults.quarantine, failback="eager")
 
 
 _POLICIES: Final[dict[str, Callable[[VirtualAddress, Defaults], Sink]]] = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from random import Random
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from failover.blocking import BlockingGroup
 from failover.build import build
@@ -19,9 +19,11 @@ from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Observer, notify
 from failover.schemes import Defaults
 from failover.sink import News, Opening, Sink, Status, check_name, check_seconds, deliver_many
-from failover.strategy import Declared, declared
+from failover.strategy import Child, Declared, Strategy, declared, places
 
 __all__ = ["Group"]
+
+_LOOK: Final = 0.01  # seconds between two looks at what is still under way
 
 
 class Group:
@@ -57,7 +59,7 @@ class Group:
         self.name = check_name("group", name)
         self.declared = declared(sink, f"group {name!r}")
         self.observers = tuple(observers)
-        self.drain = check_seconds("drain", drain, zero=True)
+        self._drain = check_seconds("drain", drain, zero=True)
         self._defaults = Defaults() if defaults is None else defaults
         self._peers = peers
         self._rng = Random() if rng is None else rng  # chooses among sockets, no secrets
@@ -144,7 +146,7 @@ class Group:
         """
         if self._loop is None or self._sink is None or self._closing:
             return
-        own = 0.0 if self._nested else self.drain  # the outermost group has waited for all of them
+        own = 0.0 if self._nested else self._drain  # the outermost group has waited for all of them
         wait = own if drain is None else check_seconds("drain", drain, zero=True)
         self._closing = True
         self._thread = 0
@@ -266,6 +268,74 @@ class Group:
         status = self._sink.status()
         return Status(self.name, status.up, status.reason, self._in_flight, status.outcomes, status.late, (status,))
 
+    def quarantine(self, child: str, reason: str = "maintenance") -> None:
+        """Take a child out of service by hand: it gets no event any more, not even as the last resort.
+
+        What is under way there goes on. It counts until `reinstate`, or until the group is closed.
+
+        Args:
+            child: Its name in receipts, wherever in the tree it stands; if in several places, in all of them.
+            reason: Stands in receipts and records.
+
+        Raises:
+            ClosedError: the group is not open.
+            UsageError: no child of that name.
+        """
+        for strategy, place in self._places(child):
+            strategy.hold(place, reason)
+
+    def reinstate(self, child: str, reason: str = "by hand") -> None:
+        """Put a child back into service, whatever took it out; the other way round from `quarantine`.
+
+        Args:
+            child: Its name in receipts, wherever in the tree it stands.
+            reason: Stands in records.
+
+        Raises:
+            ClosedError: the group is not open.
+            UsageError: no child of that name.
+        """
+        for strategy, place in self._places(child):
+            strategy.release(place, reason)
+
+    async def drain(self, child: str, *, within: float, reason: str = "drained") -> bool:
+        """Take a child out by hand and wait for what is under way there, e.g. before its host is restarted.
+
+        Args:
+            child: Its name in receipts, wherever in the tree it stands.
+            within: Seconds to wait at most.
+            reason: Stands in receipts and records.
+
+        Returns:
+            Whether nothing is under way there any more; it stays out either way, until `reinstate`.
+
+        Raises:
+            ClosedError: the group is not open.
+            UsageError: no child of that name.
+            ConfigError: `within` is no positive number of seconds.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + check_seconds("within", within)
+        self.quarantine(child, reason)
+        places = [place for _, place in self._places(child)]
+        while any(place.sink.status().in_flight for place in places):
+            if loop.time() >= end:
+                return False
+            await asyncio.sleep(min(_LOOK, end - loop.time()))
+        return True
+
+    async def probe(self, method: str | None, timeout: float) -> str:
+        """Ask whether its tree would answer; see `failover.health.Probe`."""
+        ask: Callable[[str | None, float], Awaitable[str]] | None = getattr(self.sink, "probe", None)
+        return "it can't be probed" if ask is None else await ask(method, timeout)
+
+    def _places(self, child: str) -> list[tuple[Strategy, Child]]:
+        found = list(places(self.sink, child))
+        if not found:
+            known = sorted(set(_names(self.status())))
+            raise UsageError(f"group {self.name!r} has no child {child!r}; it has {', '.join(map(repr, known))}")
+        return found
+
     def _check(self, event: Event, deadline: float | None, within: float | None) -> float | None:
         """Refuse misuse; return the absolute deadline."""
         loop = self._loop
@@ -303,3 +373,10 @@ class Group:
     def _hear(self, news: News) -> None:
         for watcher in list(self.watchers):
             watcher(news)
+
+
+def _names(status: Status) -> Iterator[str]:
+    """Every child's name below a status."""
+    for child in status.children:
+        yield child.name
+        yield from _names(child)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, cast
 
 import msgspec
 from attrs import frozen
@@ -19,6 +21,7 @@ _SENT: Final = Outcome.SENT
 _UNREACHABLE: Final = Outcome.UNREACHABLE
 _UNCONFIRMED: Final = Outcome.UNCONFIRMED
 _ABANDONED: Final = Outcome.ABANDONED
+_LETTERS: Final = re.compile("[^a-z]")
 _FINAL: Final = (Verdict.STOP, Verdict.CONFIRM)
 
 
@@ -40,6 +43,21 @@ class ErrorReply:
 
     def __str__(self) -> str:
         return self.text if self.code is None else f"{self.code} {self.text}"
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds for which the peer asks to be left alone: its `data`, or the member `retry_after` of that.
+
+        The member may also be spelt `retryAfter` or `Retry-After`, as in HTTP. None if it doesn't say, or not in
+        positive seconds.
+        """
+        given = self.data
+        if isinstance(given, dict):
+            members = cast("dict[str, Any]", given).items()
+            given = next((value for key, value in members if _LETTERS.sub("", key.lower()) == "retryafter"), None)
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given < inf:
+            return None
+        return float(given)
 
 
 class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
@@ -97,6 +115,13 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
             return False
         children = self.children
         return not children or (not self.cut_short and any(child.at_fault for child in children))
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds for which a busy peer asks to be left alone, the least of several; None if none does."""
+        if self.verdict is not Verdict.BUSY:
+            return None
+        return min((asked for child in self.children if (asked := child.retry_after) is not None), default=None)
 
     @property
     def possible_duplicates(self) -> int:
@@ -193,6 +218,11 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
         return self.outcome is Outcome.CONFIRMED or (
             self.sent and (self.outcome is not Outcome.REJECTED or self.verdict is Verdict.CONFIRM)
         )
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds for which the peer asks to be left alone, since it is busy; None if it doesn't."""
+        return None if self.error is None or self.verdict is not Verdict.BUSY else self.error.retry_after
 
     def _to_dict(self, origin: float) -> dict[str, Any]:
         data = super()._to_dict(origin)

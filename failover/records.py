@@ -17,8 +17,11 @@ __all__ = [
     "DeliveryEnded",
     "LateConfirmation",
     "Observer",
+    "OnTrial",
+    "PushedBack",
     "Quarantined",
     "Record",
+    "Recovered",
     "Reinstated",
     "Silence",
     "notify",
@@ -88,8 +91,8 @@ class Quarantined:
     Args:
         strategy: Name of the strategy.
         child: Name of the child.
-        until: Loop time until which it is skipped, seconds.
-        reason: What it did.
+        until: Loop time until which it is skipped, seconds; infinite if no time brings it back.
+        reason: What it did, or why somebody took it out.
         at: Loop time, seconds.
     """
 
@@ -101,8 +104,61 @@ class Quarantined:
 
 
 @frozen
+class PushedBack:
+    """A strategy passes a child over for a while because it is busy and asked for it; nobody judges it broken.
+
+    Args:
+        strategy: Name of the strategy.
+        child: Name of the child.
+        until: Loop time until which it is passed over, seconds.
+        reason: What it answered.
+        at: Loop time, seconds.
+    """
+
+    strategy: str
+    child: str
+    until: float
+    reason: str
+    at: float
+
+
+@frozen
+class OnTrial:
+    """A child that is out of service gets an event to show whether it is well again, or may get the next one.
+
+    Args:
+        strategy: Name of the strategy.
+        child: Name of the child.
+        reason: Why it gets one.
+        at: Loop time, seconds.
+    """
+
+    strategy: str
+    child: str
+    reason: str
+    at: float
+
+
+@frozen
 class Reinstated:
-    """A strategy takes a child back into service because it answered.
+    """A strategy takes a child back into service because it answered, or somebody said so; at first slowly.
+
+    Args:
+        strategy: Name of the strategy.
+        child: Name of the child.
+        reason: What it did.
+        at: Loop time, seconds.
+    """
+
+    strategy: str
+    child: str
+    reason: str
+    at: float
+
+
+@frozen
+class Recovered:
+    """A child's slow start is over: it may have any number of events at once, and nothing is held against it.
 
     Args:
         strategy: Name of the strategy.
@@ -152,7 +208,17 @@ class ConnectionChanged:
 
 
 Record: TypeAlias = (
-    AttemptEnded | BadReply | ConnectionChanged | DeliveryEnded | LateConfirmation | Quarantined | Reinstated | Silence
+    AttemptEnded
+    | BadReply
+    | ConnectionChanged
+    | DeliveryEnded
+    | LateConfirmation
+    | OnTrial
+    | PushedBack
+    | Quarantined
+    | Recovered
+    | Reinstated
+    | Silence
 )
 Observer: TypeAlias = Callable[[Record], object]
 

@@ -11,19 +11,19 @@ from typing import Final
 from attrs import Factory, define, field
 from msgspec.structs import replace
 
+from failover.errors import ConfigError
 from failover.event import Event
-from failover.outcome import Outcome, sequential_outcome
+from failover.health import QUARANTINE, Health
+from failover.outcome import Outcome, Verdict, sequential_outcome
 from failover.receipt import Receipt
-from failover.records import Silence
-from failover.sink import Sink, check_seconds, deliver_many
+from failover.records import OnTrial, PushedBack, Silence
+from failover.sink import Opening, Sink, deliver_many
 from failover.strategy import Child, Declared, Strategy, skipped
 
 __all__ = ["QUARANTINE", "Sequential", "partial_receipt"]
 
-QUARANTINE: Final = 30.0
-"""Seconds for which a child at fault is skipped. Source: OpenSIPS event_virtual, `failover_timeout`."""
-
 _LAST_RESORT: Final = "last resort: all are quarantined"
+_NO_OTHER: Final = "in slow start, and no other took it"
 _CONFIRMED: Final = Outcome.CONFIRMED
 _LATE: Final = "no time left before the deadline"
 _ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
@@ -32,16 +32,18 @@ _ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
 class Sequential(Strategy):
     """One child after the other until the event is settled. Subclasses say in which order.
 
-    A child whose receipt is evidence against it (unreachable, or silent past its own timeout) is quarantined. If that
-    leaves an event unsettled, the quarantined ones are tried all the same, longest-quarantined first, one event at a
-    time for each; what finds such a trial under way is skipped at once.
+    A child whose receipt is evidence against it (unreachable, or silent past its own timeout) is quarantined, and comes
+    back as its `health` says. If that leaves an event unsettled, the quarantined ones are tried all the same,
+    longest-quarantined first, one event at a time for each; what finds such a trial under way is skipped at once. A
+    child that is busy and says for how long is passed over as well, but isn't judged broken.
 
     Args:
         children: Sinks or addresses, at least one.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well, as OpenSIPS does.
         last_resort: Whether quarantined children are tried rather than leaving an event undelivered; OpenSIPS doesn't.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: no children, two of one name, or a negative quarantine.
@@ -53,26 +55,41 @@ class Sequential(Strategy):
         self,
         *children: Declared,
         name: str | None = None,
-        quarantine: float = QUARANTINE,
+        quarantine: float | None = None,
         quarantine_rejected: bool = False,
         last_resort: bool = True,
+        health: Health | None = None,
     ) -> None:
         super().__init__(*children, name=name)
-        self.quarantine = check_seconds("quarantine", quarantine, zero=True)
+        if health is None:
+            self.health = Health() if quarantine is None else Health(quarantine=quarantine)
+        elif quarantine is not None:
+            raise ConfigError(f"{self.name} has a quarantine beside its health: write Health(quarantine={quarantine})")
+        elif not isinstance(health, Health):
+            raise ConfigError(f"the health of {self.name} must be a Health, e.g. Health(failures=3), not {health!r}")
+        else:
+            self.health = health
+        self.quarantine = self.health.quarantine
         self.quarantine_rejected = quarantine_rejected
         self.last_resort = last_resort
+
+    async def open(self, opening: Opening) -> None:
+        """Open all children; see `Strategy.open`."""
+        self._draw = opening.rng.random
+        await super().open(opening)
 
     @abstractmethod
     def order(self, event: Event) -> Iterable[Child]:
         """The children in the order in which this event tries them; asked once per event, read as far as needed."""
 
-    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:  # noqa: C901  # per event: a call less
         """Try the children in order until one settles the event; a deadline is shared among those that are left."""
         tried: list[Receipt] = []
         held: list[Child] = []
         limit = deadline
         for child in self.order(event):
-            if child.out_until and child.out_until > self._now():
+            steady = child.steady
+            if not steady and not child.admits(self._now()):
                 held.append(child)
                 continue
             if deadline is not None:
@@ -80,13 +97,18 @@ class Sequential(Strategy):
                 if limit is None:
                     tried.append(skipped(event, child.name, self._now(), _LATE))
                     continue
+            if not steady:
+                self._on_trial(child, "its quarantine is over")
             begun = child.start(event, deadline=limit)
             try:
                 receipt = await begun
             except asyncio.CancelledError as cancelled:
                 self._cancelled(event, tried, child, begun, cancelled)
                 raise
-            if receipt.outcome is _CONFIRMED and not tried and not held and not child.out_until:
+            finally:
+                if not steady:
+                    child.trial -= 1
+            if receipt.outcome is _CONFIRMED and not tried and not held and child.steady:
                 return Receipt(event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,))
             tried.append(receipt)
             self._judge(child, receipt)
@@ -133,7 +155,11 @@ class Sequential(Strategy):
         now = self._now()
         for index in waiting:
             for child in batch.orders[index]:
-                if child.out_until and child.out_until > now:
+                if (
+                    not child.steady
+                    and not child.admits(now, len(legs.get(child, ())))
+                    and not (index in batch.again and child.in_slow_start)
+                ):
                     batch.held.setdefault(index, []).append(child)
                     continue
                 if child in legs:
@@ -159,20 +185,27 @@ class Sequential(Strategy):
                 now = self._now()
                 return [[skipped(events[at], child.name, now, _LATE) for at in leg] for child, leg in legs.items()]
         until = _at_fault if self.quarantine else None
-        runs = [
-            deliver_many(child.sink, [events[index] for index in leg], deadline=limit, until=until)
-            for child, leg in legs.items()
-        ]
-        if len(runs) == 1:
-            return [await runs[0]]
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(run) for run in runs]
-        return [task.result() for task in running]
+        on_trial = [(child, len(leg)) for child, leg in legs.items() if not child.steady]
+        for child, count in on_trial:
+            self._on_trial(child, "its quarantine is over", count)
+        try:
+            runs = [
+                deliver_many(child.sink, [events[index] for index in leg], deadline=limit, until=until)
+                for child, leg in legs.items()
+            ]
+            if len(runs) == 1:
+                return [await runs[0]]
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(run) for run in runs]
+            return [task.result() for task in running]
+        finally:
+            for child, count in on_trial:
+                child.trial -= count
 
     def _take_leg(self, batch: _Batch, child: Child, leg: list[int], results: list[Receipt]) -> list[int]:
         """Take what a child made of its part of a batch; return what goes on to the next one."""
         unsettled: list[int] = []
-        simple = usual = not batch.tried and not batch.held and not child.out_until  # so far
+        simple = usual = not batch.tried and not batch.held and child.steady  # so far
         failed = False
         for index, receipt in zip(leg, results, strict=True):
             if simple and receipt.outcome is _CONFIRMED:
@@ -204,6 +237,7 @@ class Sequential(Strategy):
             if any(not child.out_until for child in held):
                 batch.orders[index] = iter([child for child in held if not child.out_until])
                 batch.held[index] = [child for child in held if child.out_until]
+                batch.again.add(index)
                 again.append(index)
             elif held and trial:
                 await self._last_resort(event, held, tried, deadline)
@@ -215,15 +249,16 @@ class Sequential(Strategy):
 
     async def _last_resort(self, event: Event, held: list[Child], tried: list[Receipt], deadline: float | None) -> None:
         """Try quarantined children until one settles the event, longest-quarantined first; one event a child."""
-        held.sort(key=lambda child: child.out_since)
+        held.sort(key=lambda child: (not child.answering, child.out_since))
         for position, child in enumerate(held):
             if self._loop is None:  # closed meanwhile
                 tried.extend(self._passed_over(event, held[position:]))
                 return
             now = self._now()
-            if not self.last_resort or child.trial:
-                why = "" if not self.last_resort else "; another event is its trial already"
-                tried.append(skipped(event, child.name, now, _out(child, now) + why))
+            back = child.in_slow_start and child.admits(now, -child.trial)  # in service, only not for that many
+            if not back and (not self.last_resort or child.trial or child.by_hand):
+                why = "; another event is its trial already" if self.last_resort and not child.by_hand else ""
+                tried.append(skipped(event, child.name, now, child.why_not(now) + why))
                 continue
             limit = deadline
             if deadline is not None:
@@ -231,25 +266,26 @@ class Sequential(Strategy):
                 if limit is None:
                     tried.append(skipped(event, child.name, now, _LATE))
                     continue
-            child.trial = True
+            why = _NO_OTHER if back else _LAST_RESORT
+            self._on_trial(child, why)
             begun = child.start(event, deadline=limit)
             try:
                 receipt = await begun
             except asyncio.CancelledError as cancelled:
-                self._cancelled(event, tried, child, begun, cancelled, why=_LAST_RESORT)
+                self._cancelled(event, tried, child, begun, cancelled, why=why)
                 raise
             finally:
-                child.trial = False
-            tried.append(replace(receipt, why=_LAST_RESORT))
+                child.trial -= 1
+            tried.append(replace(receipt, why=why))
             self._judge(child, receipt)
             if receipt.settled:
                 tried.extend(self._passed_over(event, held[position + 1 :]))
                 return
 
     def silent(self, child: Child, news: Silence) -> None:
-        """Quarantine a child that was silent past its own timeout; after the last one, this strategy is silent."""
+        """Hold it against a child that it was silent past its own timeout; after the last one, this one is silent."""
         if self.quarantine:
-            self.take_out(child, self.quarantine, "no reply although nobody waited any more", news.at)
+            self._fault(child, "no reply although nobody waited any more", news.at)
             if all(other.out_until > news.at for other in self.children):
                 self._tell(Silence(self.name, news.attempt, news.at))
 
@@ -258,9 +294,31 @@ class Sequential(Strategy):
         outcome = receipt.outcome
         if receipt.at_fault or (outcome is Outcome.REJECTED and self.quarantine_rejected):
             if self.quarantine:
-                self.take_out(child, self.quarantine, receipt.reason or outcome.value, receipt.ended)
-        elif child.out_until and outcome in _ALIVE:
-            self.take_back(child, f"it answered: {outcome.value}", receipt.ended)
+                self._fault(child, receipt.reason or outcome.value, receipt.ended)
+        elif outcome in _ALIVE:
+            if not child.steady:
+                self.take_back(child, f"it answered: {outcome.value}", receipt.ended)
+            if receipt.verdict is Verdict.BUSY:
+                self._push_back(child, receipt)
+
+    def _fault(self, child: Child, reason: str, now: float) -> None:
+        """Count a failure of a child; take it out if that is enough."""
+        seconds = child.fail(now, self._draw() if self.health.jitter else 0.5)
+        if seconds is not None:
+            self.take_out(child, seconds, reason, now)
+
+    def _push_back(self, child: Child, receipt: Receipt) -> None:
+        """Pass a child over for as long as it asks for; it is busy, not broken."""
+        seconds = receipt.retry_after
+        if seconds is not None:
+            until = child.push_back(receipt.ended, seconds)
+            self._note(PushedBack(self.name, child.name, until, receipt.reason, receipt.ended))
+
+    def _on_trial(self, child: Child, why: str, count: int = 1) -> None:
+        """Count events that begin at a child which is not in service without reserve."""
+        if child.out_until and not child.trial:
+            self._note(OnTrial(self.name, child.name, why, self._now()))
+        child.trial += count
 
     def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
         if held:
@@ -272,7 +330,7 @@ class Sequential(Strategy):
 
     def _passed_over(self, event: Event, held: Iterable[Child], at: float | None = None) -> list[Receipt]:
         now = self._now() if at is None else at
-        return [skipped(event, child.name, now, _out(child, now)) for child in held]
+        return [skipped(event, child.name, now, child.why_not(now)) for child in held]
 
     def _share(self, deadline: float, left: int) -> float | None:
         """The deadline of the next child, an equal share for all that are left; None when time is up."""
@@ -307,6 +365,8 @@ class _Batch:
     receipts: list[Receipt] = field(init=False)
     tried: dict[int, list[Receipt]] = Factory(dict[int, list[Receipt]])
     held: dict[int, list[Child]] = Factory(dict[int, list[Child]])
+    again: set[int] = Factory(set[int])
+    """Events that nobody else took: now a child in slow start has to."""
 
     def __attrs_post_init__(self) -> None:
         self.receipts = [None] * len(self.events)  # type: ignore[list-item]  # each is filled in before it is read
@@ -322,15 +382,10 @@ class _Batch:
 
 def partial_receipt(sink: Sink, begun: Awaitable[Receipt], ending: BaseException) -> Receipt | None:
     """What a cancelled child leaves: of a socket the abandoned attempt, else what travels with the cancellation."""
-    abandon: Callable[..., Receipt] | None = getattr(sink, "abandon", None)
-    if abandon is not None:
-        return abandon(begun, "cancelled")
-    return getattr(ending, "receipt", None)
+    abandon: Callable[..., Receipt | None] | None = getattr(sink, "abandon", None)
+    left = None if abandon is None else abandon(begun, "cancelled")
+    return getattr(ending, "receipt", None) if left is None else left
 
 
 def _at_fault(receipt: Receipt) -> bool:
     return receipt.at_fault
-
-
-def _out(child: Child, now: float) -> str:
-    return f"quarantined for {max(0.0, child.out_until - now):.1f} s more ({child.reason})"

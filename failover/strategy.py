@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from attrs import evolve
 
 from failover.address import Address
 from failover.errors import ClosedError, ConfigError, UsageError
 from failover.event import Event
+from failover.health import Health, Standing
+from failover.held import Held
 from failover.outcome import Outcome
+from failover.probing import Prober
 from failover.receipt import Receipt
-from failover.records import LateConfirmation, Quarantined, Reinstated, Silence, notify
+from failover.records import LateConfirmation, OnTrial, Quarantined, Record, Recovered, Reinstated, Silence, notify
 from failover.schemes import parse_address
 from failover.sink import News, Opening, Sink, Status, check_name, open_sink, watch
 
-__all__ = ["Child", "Declared", "Strategy", "declared", "skipped"]
+__all__ = ["Child", "Declared", "Strategy", "declared", "places", "skipped"]
+
+_HEALTH: Final = Health()
 
 Declared: TypeAlias = "Sink | Address | str"
 """A child as it is declared: a sink, or the address of one, parsed or as text."""
 
 
-class Child:
-    """A strategy's view of one of its sinks: quarantine belongs to the pair, not to the sink."""
+class Child(Standing):
+    """A strategy's view of one of its sinks: quarantine belongs to the pair, not to the sink.
 
-    __slots__ = ("name", "out_since", "out_until", "reason", "sink", "start", "trial")
+    Args:
+        sink: The sink.
+        policy: The strategy's rules of health.
+    """
 
-    def __init__(self, sink: Sink) -> None:
+    __slots__ = ("name", "sink", "start")
+
+    def __init__(self, sink: Sink, policy: Health) -> None:
+        super().__init__(policy)
         self.name = sink.name
+        self.use(sink)
+
+    def use(self, sink: Sink) -> None:
+        """Deliver to this sink from now on."""
         self.sink = sink
         self.start: Callable[..., Awaitable[Receipt]] = getattr(sink, "start", None) or sink.deliver
-        self.out_until = 0.0
-        """Loop time until which it is skipped, seconds; 0 in service."""
-        self.out_since = 0.0
-        """Loop time since which it is out, seconds."""
-        self.reason = ""
-        """What took it out."""
-        self.trial = False
-        """Whether an attempt is in flight although it is out."""
 
 
 class Strategy:
@@ -69,6 +76,8 @@ class Strategy:
             raise ConfigError(
                 f"{self.name} has two children named {twice!r}; give one of them another, e.g. jsonrpc(…, name='b')"
             )
+        self.health = _HEALTH
+        """The rules by which it judges its children."""
         self.children: tuple[Child, ...] = ()
         """The children, once opened; empty before."""
         self.watchers: list[Callable[[News], None]] = []
@@ -76,6 +85,7 @@ class Strategy:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = self._not_open
         """Loop time; still known after closing, for deliveries that were under way."""
+        self._prober: Prober | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {len(self.declared)}>"
@@ -104,7 +114,7 @@ class Strategy:
             for declared in self.declared:
                 sink = declared if isinstance(declared, Sink) else opening.resolve(declared)
                 await open_sink(sink, opening)
-                children.append(Child(sink))
+                children.append(Child(sink, self.health))
         except BaseException:
             await _close([child.sink for child in children])
             self._loop = None
@@ -112,19 +122,27 @@ class Strategy:
         for child in children:
             watch(child.sink, partial(self._hear, child))
         self.children = tuple(children)
+        if self.health.probe is not None:
+            self._prober = Prober(self.health.probe, self._probed)
 
     async def aclose(self) -> None:
         """Close all children; what is in flight gets its receipt. Idempotent."""
         if self._loop is None:
             return
         self._loop = None  # children stay: deliveries that are under way still ask them, and are told "closed"
-        await _close([child.sink for child in self.children])
+        prober, self._prober = self._prober, None
+        try:
+            if prober is not None:
+                await prober.aclose()
+        finally:
+            await _close([child.sink for child in self.children])
         self.watchers.clear()
 
     def forget(self) -> None:
         """Be as declared again without closing anything: after a fork, what was open belongs to the parent."""
         self._loop = None
         self._now = self._not_open
+        self._prober = None
         self.children = ()
         self.watchers = []
         for declared in self.declared:
@@ -170,26 +188,72 @@ class Strategy:
 
     def take_out(self, child: Child, seconds: float, reason: str, now: float) -> None:
         """Quarantine a child from now on; one that is out already stays out for longer."""
-        if not child.out_until:
-            child.out_since = now
-        child.out_until = now + seconds
-        child.reason = reason
-        if self.observers:
-            notify(self.observers, Quarantined(self.name, child.name, child.out_until, reason, now))
+        child.take_out(now, seconds, reason)
+        self._note(Quarantined(self.name, child.name, child.out_until, reason, now))
+        if self._prober is not None:
+            self._prober.watch(child)
 
-    def take_back(self, child: Child, reason: str, now: float) -> None:
-        """End a child's quarantine, if it is in one."""
-        if child.out_until:
-            child.out_until = 0.0
-            if self.observers:
-                notify(self.observers, Reinstated(self.name, child.name, reason, now))
+    def take_back(self, child: Child, reason: str, now: float, *, tried: bool = True) -> None:
+        """Count an answer of a child; it may end its quarantine or its slow start.
+
+        Args:
+            child: Who answered.
+            reason: What it did.
+            now: Loop time, seconds.
+            tried: Whether it answered an event that was meant to be tried there; a late reply is none.
+        """
+        change = child.answer(now, tried=tried)
+        if change and self.observers:
+            record = Reinstated if change == "reinstated" else Recovered
+            notify(self.observers, record(self.name, child.name, reason, now))
+
+    def hold(self, child: Child, reason: str) -> None:
+        """Take a child out by hand: it gets no event any more, not even as the last resort, until `release`."""
+        if child.by_hand:
+            return
+        child.use(Held(child.sink, reason))
+        child.by_hand = True
+        self.take_out(child, 0.0, reason, self._now())
+
+    def release(self, child: Child, reason: str) -> None:
+        """Put a child back into service by hand, whatever took it out."""
+        if isinstance(child.sink, Held):
+            child.use(child.sink.sink)
+        if child.steady:
+            return
+        child.reinstate()
+        self._note(Reinstated(self.name, child.name, reason, self._now()))
+
+    async def probe(self, method: str | None, timeout: float) -> str:
+        """Ask whether any child would answer; empty if one does, else why the last one doesn't."""
+        reason = "no child can be probed"
+        for child in self.children:
+            ask: Callable[[str | None, float], Awaitable[str]] | None = getattr(child.sink, "probe", None)
+            if ask is not None:
+                reason = await ask(method, timeout)
+                if not reason:
+                    break
+        return reason
+
+    def _probed(self, child: Child) -> None:
+        """A child that is out has answered a probe."""
+        now = self._now()
+        if child.policy.failback == "eager":
+            self.take_back(child, "a probe was answered", now, tried=False)
+        elif child.serve(now):
+            self._note(OnTrial(self.name, child.name, "a probe was answered", now))
+
+    def _note(self, record: Record) -> None:
+        if self.observers:
+            notify(self.observers, record)
 
     def _hear(self, child: Child, news: News) -> None:
         """Judge a child by what came after its attempt; tell whoever holds this strategy what concerns it."""
         if isinstance(news, Silence):
             self.silent(child, news)
         else:
-            self.take_back(child, "late confirmation" if news.confirmed else "late reply", news.at)
+            reason = "late confirmation" if news.confirmed else "late reply"
+            self.take_back(child, reason, news.at, tried=False)
             self._tell(LateConfirmation(self.name, news.attempt, news.confirmed, news.at))
 
     def silent(self, child: Child, news: Silence) -> None:
@@ -198,6 +262,26 @@ class Strategy:
     def _tell(self, news: News) -> None:
         for watcher in list(self.watchers):
             watcher(news)
+
+
+def places(sink: Any, name: str) -> Iterator[tuple[Strategy, Child]]:
+    """Every place of a tree where a child of that name stands, with the strategy that holds it.
+
+    Args:
+        sink: The root: a strategy, an open group, or any other sink, which has no places.
+        name: The child's name.
+    """
+    if isinstance(sink, Held):
+        sink = sink.sink
+    if isinstance(sink, Strategy):
+        for child in sink.children:
+            if child.name == name:
+                yield sink, child
+            yield from places(child.sink, name)
+    else:
+        inner = getattr(sink, "sink", None)  # a group's tree
+        if isinstance(inner, Sink):
+            yield from places(inner, name)
 
 
 def skipped(event: Event, name: str, now: float, reason: str) -> Receipt:
@@ -221,10 +305,10 @@ def declared(child: Declared, owner: str) -> Sink | Address:
 
 def _child_status(child: Child, now: float) -> Status:
     status = child.sink.status()
-    if child.out_until <= now:
+    if child.steady or child.admits(now):
         return status
-    reason = f"quarantined for {child.out_until - now:.1f} s more: {child.reason}"
-    return evolve(status, up=False, reason=reason)
+    up = status.up and child.in_slow_start and child.admits(now, -child.trial)
+    return evolve(status, up=up, reason=child.why_not(now))
 
 
 async def _close(sinks: list[Sink]) -> None:

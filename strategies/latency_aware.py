@@ -7,9 +7,9 @@ from math import exp
 from typing import Final
 
 from failover.event import Event
+from failover.health import Health
 from failover.outcome import Outcome
 from failover.receipt import Receipt
-from failover.sequential import QUARANTINE
 from failover.sink import Opening, check_seconds
 from failover.strategies.two_choices import TwoChoices
 from failover.strategy import Child, Declared
@@ -32,9 +32,10 @@ class LatencyAware(TwoChoices):
         children: Sinks or addresses.
         decay: Seconds after which an attempt weighs 1/e of what a new one does.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: a decay that is no time, no children, two of one name, or a negative quarantine.
@@ -47,9 +48,10 @@ class LatencyAware(TwoChoices):
         *children: Declared,
         decay: float = 10.0,
         name: str | None = None,
-        quarantine: float = QUARANTINE,
+        quarantine: float | None = None,
         quarantine_rejected: bool = False,
         last_resort: bool = True,
+        health: Health | None = None,
     ) -> None:
         super().__init__(
             *children,
@@ -57,6 +59,7 @@ class LatencyAware(TwoChoices):
             quarantine=quarantine,
             quarantine_rejected=quarantine_rejected,
             last_resort=last_resort,
+            health=health,
         )
         self.decay = check_seconds("decay", decay)
 

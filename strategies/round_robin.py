@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from failover.event import Event
-from failover.sequential import QUARANTINE, Sequential
+from failover.health import Health
+from failover.sequential import Sequential
 from failover.strategy import Child, Declared
 
 __all__ = ["RoundRobin", "rotated"]
@@ -20,6 +21,7 @@ class RoundRobin(Sequential):
         quarantine: Seconds for which a child at fault is skipped (OpenSIPS's letter: 0, it never skips one here).
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
         move_on: Whether an event that its child did not settle goes to the next one (OpenSIPS's letter: False).
 
     Raises:
@@ -32,9 +34,10 @@ class RoundRobin(Sequential):
         self,
         *children: Declared,
         name: str | None = None,
-        quarantine: float = QUARANTINE,
+        quarantine: float | None = None,
         quarantine_rejected: bool = False,
         last_resort: bool = True,
+        health: Health | None = None,
         move_on: bool = True,
     ) -> None:
         super().__init__(
@@ -43,6 +46,7 @@ class RoundRobin(Sequential):
             quarantine=quarantine,
             quarantine_rejected=quarantine_rejected,
             last_resort=last_resort,
+            health=health,
         )
         self.move_on = move_on
         self._turn = -1
@@ -55,15 +59,15 @@ class RoundRobin(Sequential):
         turn = self._turn = (self._turn + 1) % len(children)
         if not self.move_on:
             return children[turn : turn + 1]
-        if children[turn].out_until:  # its turn passes, else the one after it would bear the load of both
+        if not children[turn].steady:  # its turn passes, else the one after it would bear the load of both
             turn = self._turn = self._in_service(turn)
         return rotated(children, turn)
 
     def _in_service(self, first: int) -> int:
-        """The first position from `first` on whose child isn't quarantined; `first` itself if all are."""
+        """The first position from `first` on whose child isn't passed over; `first` itself if all are."""
         now = self._now()
         for child in rotated(self.children, first):
-            if child.out_until <= now:
+            if child.steady or child.admits(now):
                 return self.children.index(child)
         return first
 

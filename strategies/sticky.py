@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from failover.errors import ConfigError
 from failover.event import Event, Params
-from failover.sequential import QUARANTINE, Sequential
+from failover.health import Health
+from failover.sequential import Sequential
 from failover.sink import Opening
 from failover.strategy import Child, Declared
 
@@ -42,9 +43,10 @@ class Sticky(Sequential):
         key: The name of the param that holds the key, or a function of the event that returns it. An event without it
             (or with None) has nothing to stick to and is placed by its id.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: a key that is no name and no function, no children, two of one name, or a negative quarantine.
@@ -58,9 +60,10 @@ class Sticky(Sequential):
         *children: Declared,
         key: str | Callable[[Event], object] = "callid",
         name: str | None = None,
-        quarantine: float = QUARANTINE,
+        quarantine: float | None = None,
         quarantine_rejected: bool = False,
         last_resort: bool = True,
+        health: Health | None = None,
     ) -> None:
         super().__init__(
             *children,
@@ -68,6 +71,7 @@ class Sticky(Sequential):
             quarantine=quarantine,
             quarantine_rejected=quarantine_rejected,
             last_resort=last_resort,
+            health=health,
         )
         if not callable(key) and not (isinstance(key, str) and key):
             raise ConfigError(
@@ -94,7 +98,7 @@ class Sticky(Sequential):
         if len(data) > _LONG:
             data = blake2b(data).digest()
         child = children[self._first(data)]
-        return self._all(data) if child.out_until else self._from(child, data)
+        return self._from(child, data) if child.steady else self._all(data)
 
     def _from(self, child: Child, data: bytes) -> Iterator[Child]:
         yield child

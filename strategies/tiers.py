@@ -7,7 +7,8 @@ from itertools import accumulate
 
 from failover.errors import ConfigError
 from failover.event import Event
-from failover.sequential import QUARANTINE, Sequential
+from failover.health import Health
+from failover.sequential import Sequential
 from failover.sink import Opening
 from failover.strategies.weighted import Weights, check_weights
 from failover.strategies.weighted_random import drawn
@@ -27,9 +28,10 @@ class Tiers(Sequential):
         tiers: One mapping for each tier, the preferred one first: its children, sinks or addresses, each with its
             weight, a whole number from 0.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: a tier that is no mapping or empty, a weight that is none, no children, two of one name, or a
@@ -42,9 +44,10 @@ class Tiers(Sequential):
         self,
         *tiers: Weights,
         name: str | None = None,
-        quarantine: float = QUARANTINE,
+        quarantine: float | None = None,
         quarantine_rejected: bool = False,
         last_resort: bool = True,
+        health: Health | None = None,
     ) -> None:
         called = name or type(self).__name__
         checked = tuple(check_weights(f"tier {at} of {called}", tier, 0) for at, tier in enumerate(tiers, 1))
@@ -56,6 +59,7 @@ class Tiers(Sequential):
             quarantine=quarantine,
             quarantine_rejected=quarantine_rejected,
             last_resort=last_resort,
+            health=health,
         )
         self.weights = checked
         """The weights of each tier, in declared order."""

@@ -24,9 +24,10 @@ class TwoChoices(Sequential):
     Args:
         children: Sinks or addresses, at least one.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: no children, two of one name, or a negative quarantine.
@@ -75,10 +76,10 @@ class TwoChoices(Sequential):
         """The less loaded of two in service; the first drawn if they are equal."""
         children = self.children
         one, other = _two(children, self._rng)
-        if one.out_until or other.out_until:
+        if not (one.steady and other.steady):
             now = self._now()
-            if one.out_until > now or other.out_until > now:
-                one, other = _two([child for child in children if child.out_until <= now] or children, self._rng)
+            if not (one.admits(now) and other.admits(now)):
+                one, other = _two([child for child in children if child.admits(now)] or children, self._rng)
         return other if self.load(other) < self.load(one) else one
 
 

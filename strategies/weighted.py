@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from failover.errors import ConfigError
-from failover.sequential import QUARANTINE, Sequential
+from failover.health import Health
+from failover.sequential import Sequential
 
 __all__ = ["Weighted", "Weights", "check_weights"]
 
@@ -21,9 +22,10 @@ class Weighted(Sequential):
         weights: The children, sinks or addresses, each with its weight, a whole number from 1: of weights 3 and 1 the
             first child gets three events of four.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: no mapping, a weight that is none, no children, two of one name, or a negative quarantine.
@@ -34,9 +36,10 @@ class Weighted(Sequential):
         weights: Weights,
         *,
         name: str | None = None,
-        quarantine: float = QUARANTINE,
+        quarantine: float | None = None,
         quarantine_rejected: bool = False,
         last_resort: bool = True,
+        health: Health | None = None,
     ) -> None:
         checked = check_weights(name or type(self).__name__, weights)
         super().__init__(
@@ -45,6 +48,7 @@ class Weighted(Sequential):
             quarantine=quarantine,
             quarantine_rejected=quarantine_rejected,
             last_resort=last_resort,
+            health=health,
         )
         self.weights = checked
         """The weight of each child, in declared order."""

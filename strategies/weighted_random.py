@@ -24,9 +24,10 @@ class WeightedRandom(Weighted):
     Args:
         weights: The children, sinks or addresses, each with its weight, a whole number from 1.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: no mapping, a weight that is none, no children, two of one name, or a negative quarantine.

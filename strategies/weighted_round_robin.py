@@ -21,9 +21,10 @@ class WeightedRoundRobin(Weighted):
     Args:
         weights: The children, sinks or addresses, each with its weight, a whole number from 1.
         name: How it is called in receipts; the class's name by default.
-        quarantine: Seconds for which a child at fault is skipped; 0 never skips one.
+        quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether quarantined children are tried rather than losing the event.
+        health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
         ConfigError: no mapping, a weight that is none, no children, two of one name, or a negative quarantine.
@@ -43,9 +44,9 @@ class WeightedRoundRobin(Weighted):
         first, most, total = -1, 0, 0
         now = 0.0
         for at, child in enumerate(children):
-            if child.out_until:
+            if not child.steady:
                 now = now or self._now()
-                if child.out_until > now:  # its turn passes, and its share goes to the others
+                if not child.admits(now):  # its turn passes, and its share goes to the others
                     continue
             weight = self.weights[at]
             total += weight

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from failover.address import Address
 from failover.event import Event
 from failover.outcome import Outcome, Verdict
-from failover.receipt import Attempt, Receipt
+from failover.receipt import Attempt, ErrorReply, Receipt
 from failover.records import LateConfirmation, Observer, Record, Silence
 from failover.sim import Simulation
 from failover.sink import News, Opening, Sink, Status
@@ -31,6 +31,7 @@ class Answer:
     delay: float = 0.0
     verdict: Verdict | None = None
     sent: bool = True
+    error: ErrorReply | None = None
 
     def after(self, delay: float) -> Answer:
         """The same, later."""
@@ -164,7 +165,17 @@ class PlainSink:
         now = asyncio.get_running_loop().time()
         verdict = None if outcome is Outcome.ABANDONED else under.answer.verdict
         sent = under.answer.sent
-        return Attempt(under.event, self.name, outcome, under.began, now, verdict=verdict, reason=reason, sent=sent)
+        return Attempt(
+            under.event,
+            self.name,
+            outcome,
+            under.began,
+            now,
+            verdict=verdict,
+            reason=reason,
+            sent=sent,
+            error=under.answer.error,
+        )
 
 
 class FastSink(PlainSink):

@@ -17,11 +17,12 @@ import failover.strategies
 ROOT = Path(__file__).parents[1]
 
 WORDS = {"errors", "event", "outcome", "receipt", "verdict", "status", "address", "records", "pacing", "schemes"}
-BASES = {"sink", "strategy", "sequential", "fan_out"}  # of the words these alone know the loop
+BASES = {"sink", "strategy", "sequential", "fan_out", "held", "probing"}  # of the words these alone know the loop
+RULES = {"health"}
 
 # Lowest first. A module is named by what follows `failover.` first; it imports its own layer and those below it.
 LAYERS = {
-    "words": WORDS | BASES,
+    "words": WORDS | RULES | BASES,
     "protocol": {"protocol"},
     "net": {"net"},
     "sinks": {"sinks", "spool"},

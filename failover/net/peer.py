@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from random import Random
 from typing import Final, Protocol
 
@@ -82,6 +83,14 @@ class Lease:
     def down(self) -> bool:
         """Whether the connection is known to be down."""
         return self.peer.down
+
+    async def probe(self, timeout: float) -> str:
+        """Whether a new connection can be made, TLS included; empty if so, else why not. It is closed at once.
+
+        Args:
+            timeout: Seconds for it.
+        """
+        return await self.peer.probe(timeout)
 
     async def aclose(self) -> None:
         """Give the claim back; if it was the last one, wait until nothing is left of the connection. Idempotent."""
@@ -240,18 +249,32 @@ class Peer:
         self._connecting = self._loop.create_task(self._dial(connection))
         return connection
 
-    async def _dial(self, connection: Connection) -> None:
+    async def probe(self, timeout: float) -> str:
+        """Whether it can be connected to; see `Lease.probe`."""
+        try:
+            transport = await self._reach(asyncio.Protocol, timeout)
+        except OSError as error:
+            return f"connect: {error}"
+        transport.close()
+        return ""
+
+    async def _reach(self, protocol: Callable[[], asyncio.Protocol], seconds: float) -> asyncio.Transport:
+        """Make a connection; an OSError says why there is none, in words of ours."""
         key = self.key
+        try:
+            async with asyncio.timeout(seconds):
+                return await dial(self._loop, protocol, key.host, key.port, ssl=key.ssl, server_name=key.server_name)
+        except TimeoutError:
+            raise OSError(f"no answer within {seconds:g} s") from None
+        except Exception as error:  # resolving, connecting and TLS fail in many ways; whatever it is, nothing left
+            raise OSError(_reason(error)) from error
+
+    async def _dial(self, connection: Connection) -> None:
         task = asyncio.current_task()
         try:
-            async with asyncio.timeout(self.options.connect_timeout):
-                transport = await dial(
-                    self._loop, lambda: connection, key.host, key.port, ssl=key.ssl, server_name=key.server_name
-                )
-        except TimeoutError:
-            connection.break_off(f"connect: no answer within {self.options.connect_timeout:g} s")
-        except Exception as error:  # noqa: BLE001  # resolving, connecting and TLS fail in many ways; whatever it is, nothing left
-            connection.break_off(f"connect: {_reason(error)}")
+            transport = await self._reach(lambda: connection, self.options.connect_timeout)
+        except OSError as error:
+            connection.break_off(f"connect: {error}")
         except asyncio.CancelledError:
             connection.break_off("closed while connecting")
             raise

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from ssl import SSLContext
 from typing import Any, Final, Literal, cast, get_args
 
+from attrs import evolve
+
 from failover.address import SCHEMES, SocketAddress, Span, parse_socket
 from failover.errors import ConfigError, UsageError
 from failover.event import Event
@@ -92,6 +94,7 @@ class JsonRpcSink:
         self._observers: tuple[Observer, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lease: Lease | None = None
+        self._opening: Opening | None = None
         self._connection: Connection | None = None
         self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
         self._deadlines: Deadlines | None = None
@@ -112,6 +115,7 @@ class JsonRpcSink:
                 f"{self.name} is open already; make a sink for each place, the connection is shared anyway"
             )
         peers: Peers = opening.peers
+        self._opening = opening
         self._lease = peers.lease(
             self._key, self.options, observers=opening.observers, lazy=self.lazy, dedicated=self.dedicated
         )
@@ -183,6 +187,39 @@ class JsonRpcSink:
         if exchange is None:  # its connection is gone, and nobody was there to be told
             return Attempt(_NOTHING, self.name, Outcome.ABANDONED, now, now, reason=reason, sent=True)
         return exchange.abandon(reason, now)
+
+    async def probe(self, method: str | None, timeout: float) -> str:
+        """Ask whether the peer would answer, apart from any event; empty if it does, else why not.
+
+        Args:
+            method: What is called, without params; any reply will do, an error as well. None only connects anew.
+            timeout: Seconds for it.
+        """
+        if self._lease is None or self._opening is None:
+            return "not open"
+        if method is None:
+            return await self._lease.probe(timeout)
+        asked = JsonRpcSink(  # a sink of its own, so that nobody takes the probe for an event
+            evolve(self.address, method=method),
+            name=None,
+            timeout=timeout,
+            confirm=True,
+            event_param=None,
+            null_id=True,
+            verdicts={},
+            at_limit="wait",
+            ssl=self._key.ssl,
+            server_name=self._key.server_name,
+            lazy=True,
+            dedicated=self.dedicated,
+            options=self.options,
+        )
+        await asked.open(evolve(self._opening, observers=()))
+        try:
+            receipt = await asked.deliver(Event(method))
+        finally:
+            await asked.aclose()
+        return "" if receipt.outcome in (Outcome.CONFIRMED, Outcome.REJECTED) else receipt.reason
 
     def status(self) -> Status:
         """How it stands; it is up unless its connection is known to be down."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from failover.outcome import Outcome
@@ -67,10 +68,12 @@ def quarantine_kept(history: History) -> list[Finding]:
         taken.setdefault((change.strategy, change.child), []).append(change)
         strategy = tree.node(change.strategy)
         if not change.up and strategy is not None and strategy.quarantine is not None:
-            wrong = abs(change.until - change.at - strategy.quarantine) > EPSILON
-            if wrong:
-                text = f"{change.strategy} has {change.child} out for {change.until - change.at:.3f} s"
-                findings.append(Finding(clause, f"{text}, not {strategy.quarantine:.3f} s", (), change.at))
+            least, seconds = strategy.quarantine, change.until - change.at
+            most = strategy.quarantine_most or least
+            if change.until != inf and not least - EPSILON <= seconds <= most + EPSILON:
+                text = f"{change.strategy} has {change.child} out for {seconds:.3f} s, not {least:.3f} s"
+                text += f" to {most:.3f} s" if most > least else ""
+                findings.append(Finding(clause, text, (), change.at))
     # A batch is dealt out as a whole: it may reach a child's window later than it was chosen.
     batched = [story for story in history.stories.values() if story.raised and story.raised[0].batched]
     chosen_by = {story.event: story.raised[0].at for story in batched}
@@ -79,8 +82,10 @@ def quarantine_kept(history: History) -> list[Finding]:
             continue
         for child in receipt.children:
             changes = taken.get((node.name, child.sink), [])
-            if _at_fault(child) and not any(
-                not change.up and abs(change.at - child.ended) <= EPSILON for change in changes
+            if (
+                node.failures == 1
+                and _at_fault(child)
+                and not any(not change.up and abs(change.at - child.ended) <= EPSILON for change in changes)
             ):
                 text = f"{node.name} did not take out {child.sink}, which was {child.outcome.value}"
                 findings.append(Finding(clause, text, (ended.event,), child.ended))
@@ -107,8 +112,15 @@ def back_when_heard(history: History) -> list[Finding]:
             continue
         window = sum(leaf.timeout or 0.0 for leaf in node.sockets()) if node.children else 0.0
         heard = [reply for below in node.walk() for reply in replies.get(below.name, ())]
+        holder = history.tree.node(strategy)
+        by_itself = holder is None or holder.failback in ("cautious", "eager")
         for at, event, late in heard:
-            if late and _out_at(known, at) and not any(one.up and abs(one.at - at) <= EPSILON for one in known):
+            if (
+                late
+                and by_itself
+                and _out_at(known, at)
+                and not any(one.up and abs(one.at - at) <= EPSILON for one in known)
+            ):
                 text = f"{child} was heard late, and {strategy} did not take it back"
                 findings.append(Finding(clause, text, (event,), at))
         for one in known:
@@ -124,7 +136,7 @@ def one_trial_at_a_time(history: History) -> list[Finding]:
     trials: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
     for ended, node, receipt in _sequences(history):
         for child in receipt.children:
-            if child.why and child.outcome is not Outcome.SKIPPED:
+            if child.why.startswith("last resort") and child.outcome is not Outcome.SKIPPED:
                 trials.setdefault((node.name, child.sink), []).append((child.began, child.ended, ended.event))
     findings: list[Finding] = []
     for (strategy, name), spans in trials.items():

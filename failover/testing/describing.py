@@ -41,8 +41,13 @@ def describe(sink: Sink | Address, *, behind: Mapping[str, str] = _NOBODY, defau
         if isinstance(sink, FanOut):
             common["need"] = sink.need
         if isinstance(sink, Sequential):
+            health = sink.health
+            longest = max(health.longest, health.quarantine) if health.growth > 1 else health.quarantine
             common |= {
-                "quarantine": sink.quarantine or None,
+                "quarantine": sink.quarantine * (1 - health.jitter) or None,
+                "quarantine_most": longest * (1 + health.jitter) if health.growth > 1 or health.jitter else None,
+                "failures": int(health.trips_at) if health.ratio is None else 0,
+                "failback": health.failback,
                 "quarantine_rejected": sink.quarantine_rejected,
                 "last_resort": sink.last_resort,
                 "move_on": getattr(sink, "move_on", True),

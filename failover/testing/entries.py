@@ -19,6 +19,7 @@ __all__ = [
     "Entry",
     "FaultSet",
     "HealthChange",
+    "HealthStep",
     "Late",
     "Node",
     "OddReply",
@@ -39,6 +40,9 @@ class Node:
         side_by_side: Whether it tries its children at once.
         timeout: Seconds for one attempt on a socket; None for a strategy.
         quarantine: Seconds for which it skips a child at fault; None if it never does.
+        quarantine_most: Seconds for which it skips one at most, as it grows or at random; None if that is the same.
+        failures: After how many failures in a row it does; 0 if that can't be told from their number.
+        failback: How a child comes back, see `failover.health.Health`.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether it tries quarantined children rather than leaving an event unsettled.
         move_on: Whether an event that a child didn't settle goes on to the next one.
@@ -53,6 +57,9 @@ class Node:
     side_by_side: bool = False
     timeout: float | None = None
     quarantine: float | None = None
+    quarantine_most: float | None = None
+    failures: int = 1
+    failback: str = "cautious"
     quarantine_rejected: bool = False
     last_resort: bool = True
     move_on: bool = True
@@ -248,7 +255,7 @@ class HealthChange:
         strategy: Name of the strategy.
         child: Name of the child.
         up: Whether it is in service now.
-        until: Loop time until which it is skipped; 0 if it is up.
+        until: Loop time until which it is skipped; 0 if it is up, infinite (null as text) if no time brings it back.
         reason: What it did.
         told: When that was decided, if later than `at`: a batch is judged when all of it has ended, by then old facts.
     """
@@ -265,6 +272,27 @@ class HealthChange:
     def since(self) -> float:
         """Loop time from which it counts."""
         return max(self.at, self.told)
+
+
+@frozen
+class HealthStep:
+    """Something happened on a child's way out of service or back that neither takes it out nor brings it back.
+
+    Args:
+        at: When.
+        strategy: Name of the strategy.
+        child: Name of the child.
+        step: `on trial`, `recovered` or `pushed back`.
+        reason: Why.
+        until: Loop time until which it is passed over; 0 if no time was said.
+    """
+
+    at: float
+    strategy: str
+    child: str
+    step: str
+    reason: str = ""
+    until: float = 0.0
 
 
 @frozen
@@ -329,6 +357,7 @@ Entry: TypeAlias = (
     | Late
     | Silent
     | HealthChange
+    | HealthStep
     | ConnectionChange
     | OddReply
     | FaultSet

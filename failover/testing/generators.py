@@ -143,7 +143,7 @@ def _declared(node: Branch) -> Strategy:
     if node.kind == "Parallel":
         return Parallel(*children, name=node.name, require=node.require)
     kind: Callable[..., Strategy] = Failover if node.kind == "Failover" else RoundRobin
-    settings = {"move_on": node.move_on} if node.kind == "RoundRobin" else {}
+    settings: dict[str, Any] = {"move_on": node.move_on} if node.kind == "RoundRobin" else {}
     return kind(
         *children,
         name=node.name,

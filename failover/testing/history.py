@@ -17,8 +17,11 @@ from failover.records import (
     ConnectionChanged,
     DeliveryEnded,
     LateConfirmation,
+    OnTrial,
+    PushedBack,
     Quarantined,
     Record,
+    Recovered,
     Reinstated,
     Silence,
 )
@@ -34,6 +37,7 @@ from failover.testing.entries import (
     Entry,
     FaultSet,
     HealthChange,
+    HealthStep,
     Late,
     OddReply,
     Processed,
@@ -283,6 +287,9 @@ class History:
         self._stories = None
 
 
+_STEPS: Final[dict[type[Record], str]] = {OnTrial: "on trial", Recovered: "recovered", PushedBack: "pushed back"}
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
@@ -313,6 +320,9 @@ def _entry(record: Record) -> Entry | None:
         until = record.until if isinstance(record, Quarantined) else 0.0
         told = now if (now := _now()) > record.at else 0.0
         return HealthChange(record.at, record.strategy, record.child, up, until, record.reason, told)
+    if isinstance(record, (OnTrial, Recovered, PushedBack)):
+        until = record.until if isinstance(record, PushedBack) else 0.0
+        return HealthStep(record.at, record.strategy, record.child, _STEPS[type(record)], record.reason, until)
     if isinstance(record, ConnectionChanged):
         return ConnectionChange(record.at, record.peer, record.connected, record.reason)
     assert isinstance(record, BadReply)  # noqa: S101  # narrows the type; there is no other record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from failover.testing.entries import (
     Entry,
     FaultSet,
     HealthChange,
+    HealthStep,
     Late,
     OddReply,
     Processed,
@@ -43,6 +45,7 @@ _KINDS: Final[dict[str, Any]] = {
         Late,
         Silent,
         HealthChange,
+        HealthStep,
         ConnectionChange,
         OddReply,
         FaultSet,
@@ -75,6 +78,8 @@ def entry_from_line(line: bytes | str) -> Entry:
         if kind is Ended:
             data["receipt"] = _receipt_from_data(data["receipt"], data["event"])
             return Ended(**data)
+        if kind is HealthChange and data.get("until", 0.0) is None:
+            data["until"] = inf  # JSON has no such number
         entry: Entry = msgspec.convert(data, kind)
         return entry
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError, ValueError) as error:

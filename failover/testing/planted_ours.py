@@ -72,8 +72,9 @@ class _Slowly(Child):
     """A child that is started late."""
 
     def __init__(self, child: Child) -> None:
-        super().__init__(child.sink)
+        super().__init__(child.sink, child.policy)
         self.out_until, self.out_since, self.reason = child.out_until, child.out_since, child.reason
+        self.steady = child.steady
         start = self.start
 
         async def later(event: Event, *, deadline: float | None = None) -> Receipt:

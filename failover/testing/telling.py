@@ -15,6 +15,7 @@ from failover.testing.entries import (
     Entry,
     FaultSet,
     HealthChange,
+    HealthStep,
     Late,
     Node,
     OddReply,
@@ -68,6 +69,9 @@ def _words(entry: Entry) -> str:
     if isinstance(entry, HealthChange):
         standing = "is back" if entry.up else f"is out until {entry.until:.6f}"
         return f"{entry.strategy}: {entry.child} {standing} ({entry.reason})"
+    if isinstance(entry, HealthStep):
+        until = f" until {entry.until:.6f}" if entry.until else ""
+        return f"{entry.strategy}: {entry.child} is {entry.step}{until} ({entry.reason})"
     if isinstance(entry, ConnectionChange):
         return f"connection to {entry.peer} {'made' if entry.connected else f'down: {entry.reason}'}"
     if isinstance(entry, OddReply):

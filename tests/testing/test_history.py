@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
 import pytest
 from attrs import fields
@@ -30,6 +31,7 @@ from failover.testing.entries import (
     Entry,
     FaultSet,
     HealthChange,
+    HealthStep,
     Node,
     OddReply,
     Processed,
@@ -107,6 +109,8 @@ _ENTRIES: list[Entry] = [
     LateEntry(1.0, "e", "a", confirmed=True),
     SilentEntry(1.0, "e", "a"),
     HealthChange(1.0, "f", "a", up=False, until=31.0, reason="silent"),
+    HealthChange(1.0, "f", "a", up=False, until=inf, reason="by hand"),
+    HealthStep(1.0, "f", "a", "pushed back", "-32000 too much", 3.0),
     ConnectionChange(1.0, "a:80", connected=False, reason="refused"),
     OddReply(1.0, "a:80", "a reply to an id that was never given out"),
     FaultSet(1.0, "black_hole", "a", active=True, detail="both ways"),

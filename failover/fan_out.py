@@ -6,13 +6,14 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from failover.event import Event
 from failover.outcome import Outcome, fan_out_outcome
 from failover.receipt import Attempt, Receipt
 from failover.records import LateConfirmation, Silence, notify
 from failover.sequential import partial_receipt
-from failover.sink import Status, deliver_many, start
+from failover.sink import Status, deliver_many, left_by, start
 from failover.strategy import Child, Declared, Strategy
 
 __all__ = ["FanOut"]
@@ -35,7 +36,7 @@ class FanOut(Strategy):
 
     def __init__(self, *children: Declared, name: str | None = None) -> None:
         super().__init__(*children, name=name)
-        self._stragglers: set[asyncio.Future[Receipt]] = set()
+        self._stragglers: set[asyncio.Future[Any]] = set()
 
     @property
     @abstractmethod
@@ -74,14 +75,31 @@ class FanOut(Strategy):
         deadline: float | None = None,
         until: Callable[[Receipt], bool] | None = None,
     ) -> list[Receipt]:
-        """Deliver a batch to every child side by side, whatever `until` says; waits for all of them."""
+        """Deliver a batch to every child side by side; waits until those that are through with it decide each event.
+
+        Who isn't through by then goes on by itself, as after the decision of a single event.
+        """
         began = self._now()
-        async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(deliver_many(child.sink, events, deadline=deadline)) for child in self.children
-            ]
-        columns = [task.result() for task in running]
-        return [self._receipt(event, began, row) for event, row in zip(events, zip(*columns, strict=True), strict=True)]
+        running = [
+            asyncio.ensure_future(deliver_many(child.sink, events, deadline=deadline, until=self._stops(child, until)))
+            for child in self.children
+        ]
+        try:
+            await self._until_all_decided(running, len(events))
+        except BaseException as ending:  # cancelled, or misuse of a child: the others must not outlive this
+            for batch in running:
+                batch.cancel()
+            await asyncio.wait(running)
+            if isinstance(ending, asyncio.CancelledError):
+                left = [left_by(batch, events, child.name) for child, batch in zip(self.children, running, strict=True)]
+                ending.receipts = self._rows(events, began, left)  # type: ignore[attr-defined]
+            raise
+        through = [batch.result() for batch in running if batch.done()]
+        columns = [
+            batch.result() if batch.done() else self._leave_batch(events, child, began, batch, through)
+            for child, batch in zip(self.children, running, strict=True)
+        ]
+        return self._rows(events, began, columns)
 
     async def aclose(self) -> None:
         """Close all children and end what was left under way. Idempotent."""
@@ -117,6 +135,31 @@ class FanOut(Strategy):
             if self.decided([future.result() for future in futures if future.done()]):
                 return
 
+    async def _until_all_decided(self, running: Sequence[asyncio.Future[list[Receipt]]], count: int) -> None:
+        """The same for all events of a batch: wait until the children that are through with it decide each."""
+        waiting = set(running)
+        if self.need == len(running) and not self.gives_up:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
+            for batch in running:
+                if batch.done():
+                    batch.result()  # misuse of a child is raised here
+            return
+        undecided: Sequence[int] = range(count)
+        while waiting:
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            through = [batch.result() for batch in running if batch.done()]
+            undecided = [at for at in undecided if not self.decided([receipts[at] for receipts in through])]
+            if not undecided:
+                return
+
+    def _stops(self, child: Child, until: Callable[[Receipt], bool] | None) -> Callable[[Receipt], bool] | None:
+        """What ends a child's batch early: nothing, each child gets its attempts whatever the others do."""
+        return None
+
+    def _rows(self, events: Sequence[Event], began: float, columns: Sequence[Sequence[Receipt]]) -> list[Receipt]:
+        rows = zip(*columns, strict=True)
+        return [self._receipt(event, began, row) for event, row in zip(events, rows, strict=True)]
+
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         outcome, verdict = fan_out_outcome(receipts, self.need)
         # Its end is its last child's: in a batch it may be long ago by now, and evidence is judged by its age.
@@ -125,9 +168,7 @@ class FanOut(Strategy):
 
     def _leave(self, event: Event, child: Child, began: float, future: asyncio.Future[Receipt]) -> Receipt:
         """Let a child go on without anybody waiting; say so in the receipt."""
-        attempt = Attempt(
-            event, child.name, Outcome.ABANDONED, began, self._now(), reason="decided without it; it goes on", sent=True
-        )
+        attempt = _left(event, child, began, self._now())
         self._stragglers.add(future)
         future.add_done_callback(partial(self._straggled, child, attempt))
         return attempt
@@ -135,12 +176,36 @@ class FanOut(Strategy):
     def _straggled(self, child: Child, attempt: Attempt, future: asyncio.Future[Receipt]) -> None:
         self._stragglers.discard(future)
         if not future.cancelled() and future.exception() is None:
-            receipt = future.result()
-            if receipt.outcome in (Outcome.CONFIRMED, Outcome.REJECTED):
-                news = LateConfirmation(child.name, attempt, receipt.confirmed, receipt.ended)
-                if self.observers:
-                    notify(self.observers, news)
-                self._hear(child, news)
+            self._late(child, attempt, future.result())
+
+    def _leave_batch(
+        self,
+        events: Sequence[Event],
+        child: Child,
+        began: float,
+        batch: asyncio.Future[list[Receipt]],
+        through: Sequence[Sequence[Receipt]],
+    ) -> list[Receipt]:
+        """Let a child go on with a batch; each event was decided without it when the others' last receipt came."""
+        ends = [max(receipt.ended for receipt in row) for row in zip(*through, strict=True)]
+        attempts = [_left(event, child, began, ended) for event, ended in zip(events, ends, strict=True)]
+        self._stragglers.add(batch)
+        batch.add_done_callback(partial(self._batch_straggled, child, attempts))
+        return list(attempts)
+
+    def _batch_straggled(self, child: Child, attempts: Sequence[Attempt], batch: asyncio.Future[list[Receipt]]) -> None:
+        self._stragglers.discard(batch)
+        if not batch.cancelled() and batch.exception() is None:
+            for attempt, receipt in zip(attempts, batch.result(), strict=True):
+                self._late(child, attempt, receipt)
+
+    def _late(self, child: Child, attempt: Attempt, receipt: Receipt) -> None:
+        """Tell of what a child that went on has got in the end."""
+        if receipt.outcome in (Outcome.CONFIRMED, Outcome.REJECTED):
+            news = LateConfirmation(child.name, attempt, receipt.confirmed, receipt.ended)
+            if self.observers:
+                notify(self.observers, news)
+            self._hear(child, news)
 
     async def _end(
         self, event: Event, began: float, futures: list[asyncio.Future[Receipt]], ending: BaseException
@@ -165,3 +230,7 @@ class FanOut(Strategy):
                     if left[position] is None and awaited is not None and awaited.sink == child.name:
                         left[position] = awaited
         return self._receipt(event, began, tuple(receipt for receipt in left if receipt is not None))
+
+
+def _left(event: Event, child: Child, began: float, now: float) -> Attempt:
+    return Attempt(event, child.name, Outcome.ABANDONED, began, now, reason="decided without it; it goes on", sent=True)

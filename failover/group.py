@@ -18,7 +18,7 @@ from failover.net.peers import Peers
 from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Observer, notify
 from failover.schemes import Defaults
-from failover.sink import News, Opening, Sink, Status, check_name, check_seconds, deliver_many
+from failover.sink import News, Opening, Sink, Status, check_name, check_seconds, deliver_many, left_of
 from failover.strategy import Child, Declared, Strategy, declared, places
 
 __all__ = ["Group"]
@@ -237,16 +237,14 @@ class Group:
         self._in_flight += len(events)
         try:
             receipts = await deliver_many(self.sink, events, deadline=deadline, until=until)
-            if self._nested:
-                receipts = [self._named(receipt) for receipt in receipts]
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipts = self._batch_ended(left_of(events, self.name, cancelled))  # type: ignore[attr-defined]
+            raise
         finally:
             self._in_flight -= len(events)
             if self._idle is not None and not self._in_flight and not self._idle.done():
                 self._idle.set_result(None)
-        if self._told:
-            for receipt in receipts:
-                notify(self._told, DeliveryEnded(self.name, receipt))
-        return receipts
+        return self._batch_ended(receipts)
 
     def blocking(self, *, within: float = 0.5, thread: bool = True) -> BlockingGroup:
         """The face of this group for code that doesn't await; it opens the group with `with`, or on first use.
@@ -361,6 +359,14 @@ class Group:
             if left is not None:
                 cancelled.receipt = self._named(left)  # type: ignore[attr-defined]
             raise
+
+    def _batch_ended(self, receipts: Sequence[Receipt]) -> list[Receipt]:
+        """Tell observers of each event's end."""
+        named = [self._named(receipt) for receipt in receipts] if self._nested else list(receipts)
+        if self._told:
+            for receipt in named:
+                notify(self._told, DeliveryEnded(self.name, receipt))
+        return named
 
     def _named(self, receipt: Receipt) -> Receipt:
         return Receipt(

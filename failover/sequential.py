@@ -17,12 +17,13 @@ from failover.health import QUARANTINE, Health
 from failover.outcome import Outcome, Verdict, sequential_outcome
 from failover.receipt import Receipt
 from failover.records import OnTrial, PushedBack, Silence
-from failover.sink import Opening, Sink, deliver_many
+from failover.sink import Opening, Sink, deliver_many, left_by, left_of
 from failover.strategy import Child, Declared, Strategy, skipped
 
 __all__ = ["QUARANTINE", "Sequential", "partial_receipt"]
 
 _LAST_RESORT: Final = "last resort: all are quarantined"
+_TIME_OVER: Final = "its quarantine is over"
 _NO_OTHER: Final = "in slow start, and no other took it"
 _CONFIRMED: Final = Outcome.CONFIRMED
 _LATE: Final = "no time left before the deadline"
@@ -98,7 +99,7 @@ class Sequential(Strategy):
                     tried.append(skipped(event, child.name, self._now(), _LATE))
                     continue
             if not steady:
-                self._on_trial(child, "its quarantine is over")
+                self._on_trial(child, _TIME_OVER)
             begun = child.start(event, deadline=limit)
             try:
                 receipt = await begun
@@ -144,6 +145,9 @@ class Sequential(Strategy):
                     for index in waiting:
                         batch.receipts[index] = self._receipt(*batch.so_far(index))
                     break
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipts = self._left(batch)  # type: ignore[attr-defined]
+            raise
         finally:
             batch.orders.clear()  # an order may count on being dropped, and a traceback holds on to the batch
         return batch.receipts
@@ -185,22 +189,39 @@ class Sequential(Strategy):
                 now = self._now()
                 return [[skipped(events[at], child.name, now, _LATE) for at in leg] for child, leg in legs.items()]
         until = _at_fault if self.quarantine else None
+        runs = [
+            deliver_many(child.sink, [events[index] for index in leg], deadline=limit, until=until)
+            for child, leg in legs.items()
+        ]
+        running: list[asyncio.Task[list[Receipt]]] = []
         on_trial = [(child, len(leg)) for child, leg in legs.items() if not child.steady]
         for child, count in on_trial:
-            self._on_trial(child, "its quarantine is over", count)
+            self._on_trial(child, _TIME_OVER, count)
         try:
-            runs = [
-                deliver_many(child.sink, [events[index] for index in leg], deadline=limit, until=until)
-                for child, leg in legs.items()
-            ]
             if len(runs) == 1:
                 return [await runs[0]]
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(run) for run in runs]
-            return [task.result() for task in running]
+                running += [tasks.create_task(run) for run in runs]
+        except asyncio.CancelledError as cancelled:
+            for position, (child, leg) in enumerate(legs.items()):
+                part = [events[index] for index in leg]
+                left = left_by(running[position], part, child.name) if running else left_of(part, child.name, cancelled)
+                for index, receipt in zip(leg, left, strict=True):
+                    batch.tried.setdefault(index, []).append(receipt)
+            raise
         finally:
             for child, count in on_trial:
                 child.trial -= count
+        return [task.result() for task in running]
+
+    def _left(self, batch: _Batch) -> list[Receipt]:
+        """What there is of each event of a cancelled batch."""
+        for index, receipt in enumerate(batch.receipts):
+            if receipt is None:  # pyright: ignore[reportUnnecessaryComparison]  # not filled in yet
+                event, tried, held = batch.so_far(index)
+                left = self._receipt(event, tried, held)
+                batch.receipts[index] = left if tried else replace(left, reason="cancelled before its turn")
+        return batch.receipts
 
     def _take_leg(self, batch: _Batch, child: Child, leg: list[int], results: list[Receipt]) -> list[int]:
         """Take what a child made of its part of a batch; return what goes on to the next one."""

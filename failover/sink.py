@@ -13,7 +13,7 @@ from failover.address import Address
 from failover.errors import ConfigError
 from failover.event import Event
 from failover.outcome import Outcome
-from failover.receipt import Receipt
+from failover.receipt import Attempt, Receipt
 from failover.records import LateConfirmation, Observer, Silence
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "check_seconds",
     "deliver_each",
     "deliver_many",
+    "left_by",
+    "left_of",
     "open_sink",
     "start",
     "watch",
@@ -133,11 +135,20 @@ async def deliver_many(
         deadline: Absolute loop time for the whole batch, seconds.
         until: Once a receipt meets it, a socket sends no more of the batch: the rest is SKIPPED. So a batch doesn't go
             on against a socket that has failed. Other sinks may ignore it.
+
+    Raises:
+        CancelledError: with `receipts`: what there is of each event, in the same order.
     """
     fast: Callable[..., Awaitable[list[Receipt]]] | None = getattr(sink, "deliver_many", None)
-    if fast is not None:
+    if fast is None:
+        return await deliver_each(sink, events, deadline=deadline)
+    began = asyncio.get_running_loop().time()
+    try:
         return await fast(events, deadline=deadline, until=until)
-    return await deliver_each(sink, events, deadline=deadline)
+    except asyncio.CancelledError as cancelled:
+        if len(getattr(cancelled, "receipts", ())) != len(events):  # it doesn't tell: all may have been sent
+            cancelled.receipts = [_unknown(event, sink, began) for event in events]  # type: ignore[attr-defined]
+        raise
 
 
 async def deliver_each(sink: Sink, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
@@ -153,12 +164,58 @@ async def deliver_each(sink: Sink, events: Sequence[Event], *, deadline: float |
 
     async def work() -> None:
         for index, event in rest:
-            receipts[index] = await sink.deliver(event, deadline=deadline)
+            began = loop.time()
+            try:
+                receipts[index] = await sink.deliver(event, deadline=deadline)
+            except asyncio.CancelledError as cancelled:
+                receipts[index] = getattr(cancelled, "receipt", None) or _unknown(event, sink, began)
+                raise
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(min(_WINDOW, len(events))):
-            tasks.create_task(work())
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(_WINDOW, len(events))):
+                tasks.create_task(work())
+    except asyncio.CancelledError as cancelled:
+        unbegun = left_of(events, sink.name)
+        cancelled.receipts = [receipts.get(index, one) for index, one in enumerate(unbegun)]  # type: ignore[attr-defined]
+        raise
     return [receipts[index] for index in range(len(events))]
+
+
+def left_of(events: Sequence[Event], sink: str, ending: BaseException | None = None) -> Sequence[Receipt]:
+    """What a cancelled batch leaves: the receipts that travel with the cancellation; without any it was never begun.
+
+    Args:
+        events: The batch.
+        sink: Name of the sink that it was for.
+        ending: What ended it, None if nothing did.
+    """
+    receipts: Sequence[Receipt] | None = getattr(ending, "receipts", None)
+    if receipts is not None:
+        return receipts
+    now = asyncio.get_running_loop().time()
+    return [Receipt(event, sink, Outcome.SKIPPED, now, now, reason="cancelled before its turn") for event in events]
+
+
+def left_by(batch: asyncio.Future[list[Receipt]], events: Sequence[Event], sink: str) -> Sequence[Receipt]:
+    """The same of a batch that was done in a task of its own; its receipts if it was over.
+
+    Args:
+        batch: It has ended, in whatever way.
+        events: Its events.
+        sink: Name of the sink that it was for.
+    """
+    try:
+        return batch.result()
+    except BaseException as ending:  # noqa: BLE001  # each ends in its own way, with or without receipts
+        return left_of(events, sink, ending)
+
+
+def _unknown(event: Event, sink: Sink, began: float) -> Receipt:
+    """What is known of a cancelled attempt of which the sink leaves nothing."""
+    now = asyncio.get_running_loop().time()
+    return Attempt(event, sink.name, Outcome.ABANDONED, began, now, reason="cancelled", sent=True)
 
 
 def watch(sink: Sink, watcher: Callable[[News], None]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from failover.errors import ConfigError
 from failover.event import Event
 from failover.outcome import Outcome
 from failover.receipt import Receipt
-from failover.sink import check_seconds, deliver_many
+from failover.sink import check_seconds, deliver_many, left_of
 from failover.strategies.wrapper import Wrapper
 from failover.strategy import Declared
 
@@ -107,14 +107,24 @@ class DeadLetter(Wrapper):
     ) -> list[Receipt]:
         """Deliver a batch to the child, and those that failed to the other one."""
         child, to = self.children
-        receipts = await deliver_many(child.sink, events, deadline=self._before(deadline))
-        lost = [place for place, receipt in enumerate(receipts) if not _taken(receipt)]
-        letters = [self._write(events[place], receipts[place]) for place in lost]
-        buried = dict(zip(lost, await deliver_many(to.sink, letters, deadline=deadline), strict=True)) if lost else {}
-        return [
-            self._both(event, receipt, buried[place]) if place in buried else self._receipt(event, [receipt])
-            for place, (event, receipt) in enumerate(zip(events, receipts, strict=True))
-        ]
+        receipts: Sequence[Receipt] = ()
+        buried: Mapping[int, Receipt] = {}
+        letters: dict[int, Event] = {}
+        try:
+            receipts = await deliver_many(child.sink, events, deadline=self._before(deadline))
+            lost = {place: receipt for place, receipt in enumerate(receipts) if not _taken(receipt)}
+            letters = {place: self._write(events[place], receipt) for place, receipt in lost.items()}
+            if letters:
+                answers = await deliver_many(to.sink, list(letters.values()), deadline=deadline)
+                buried = dict(zip(letters, answers, strict=True))
+        except asyncio.CancelledError as cancelled:
+            if receipts:
+                buried = dict(zip(letters, left_of(list(letters.values()), to.name, cancelled), strict=True))
+            else:
+                receipts = left_of(events, child.name, cancelled)
+            cancelled.receipts = self._all(events, receipts, buried)  # type: ignore[attr-defined]
+            raise
+        return self._all(events, receipts, buried)
 
     def _before(self, deadline: float | None) -> float | None:
         """The child's deadline."""
@@ -129,6 +139,14 @@ class DeadLetter(Wrapper):
         except Exception:  # noqa: BLE001  # a fault in it must not cost the event
             _log.exception("no dead letter can be made of %r by %r; it goes as it was", event, self.letter)
             return event
+
+    def _all(
+        self, events: Sequence[Event], receipts: Sequence[Receipt], buried: Mapping[int, Receipt]
+    ) -> list[Receipt]:
+        return [
+            self._both(event, receipt, buried[place]) if place in buried else self._receipt(event, [receipt])
+            for place, (event, receipt) in enumerate(zip(events, receipts, strict=True))
+        ]
 
     def _both(self, event: Event, receipt: Receipt, buried: Receipt) -> Receipt:
         ruling = buried if _taken(buried) else receipt

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from failover.event import Event
 from failover.fan_out import FanOut
 from failover.receipt import Receipt
 from failover.records import Silence
-from failover.sink import News, Status, deliver_many
+from failover.sink import News, Status
 from failover.strategy import Child, Declared
 
 __all__ = ["Mirror"]
@@ -31,7 +30,6 @@ class Mirror(FanOut):
 
     def __init__(self, main: Declared, copy: Declared, *, name: str | None = None) -> None:
         super().__init__(main, copy, name=name)
-        self._batches: set[asyncio.Future[list[Receipt]]] = set()
 
     @property
     def need(self) -> int:
@@ -41,29 +39,6 @@ class Mirror(FanOut):
     def decided(self, receipts: Sequence[Receipt]) -> bool:
         """As soon as main has ended."""
         return any(receipt.sink == self.children[0].name for receipt in receipts)
-
-    async def deliver_many(
-        self,
-        events: Sequence[Event],
-        *,
-        deadline: float | None = None,
-        until: Callable[[Receipt], bool] | None = None,
-    ) -> list[Receipt]:
-        """Deliver a batch to main; its copies go on by themselves if they aren't done by then."""
-        began = self._now()
-        main, copy = self.children
-        copies = asyncio.ensure_future(deliver_many(copy.sink, events, deadline=deadline))
-        try:
-            receipts = await deliver_many(main.sink, events, deadline=deadline, until=until)
-        except BaseException:
-            copies.cancel()
-            await asyncio.wait([copies])
-            raise
-        waiting = [_one_of(copies, place) for place in range(len(events))]
-        return [
-            self._receipt(event, began, (receipt, one.result() if one.done() else self._leave(event, copy, began, one)))
-            for event, receipt, one in zip(events, receipts, waiting, strict=True)
-        ]
 
     def status(self) -> Status:
         """How it stands; it is up if main is."""
@@ -89,9 +64,14 @@ class Mirror(FanOut):
         if child is self.children[0]:
             super()._hear(child, news)
 
+    def _stops(self, child: Child, until: Callable[[Receipt], bool] | None) -> Callable[[Receipt], bool] | None:
+        """Main's batch ends early as it would without a mirror."""
+        return until if child is self.children[0] else None
+
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         main = receipts[0]
-        return _Mirrored(event, self.name, main.outcome, began, self._now(), receipts, main.verdict, side_by_side=True)
+        ended = max(receipt.ended for receipt in receipts)
+        return _Mirrored(event, self.name, main.outcome, began, ended, receipts, main.verdict, side_by_side=True)
 
 
 class _Mirrored(Receipt, eq=False, frozen=True, gc=False):
@@ -111,20 +91,3 @@ class _Mirrored(Receipt, eq=False, frozen=True, gc=False):
     def at_fault(self) -> bool:
         """Whether main is."""
         return self.children[0].at_fault
-
-
-def _one_of(batch: asyncio.Future[list[Receipt]], place: int) -> asyncio.Future[Receipt]:
-    """The future of one receipt of a batch."""
-    one: asyncio.Future[Receipt] = batch.get_loop().create_future()
-
-    def take(done: asyncio.Future[list[Receipt]]) -> None:
-        if done.cancelled() or done.exception() is not None:
-            one.cancel()
-        else:
-            one.set_result(done.result()[place])
-
-    if batch.done():
-        take(batch)
-    else:
-        batch.add_done_callback(take)
-    return one

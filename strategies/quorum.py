@@ -51,9 +51,8 @@ class Quorum(FanOut):
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         outcome, verdict = fan_out_outcome(receipts, self.k)
         spare = len(self.children) - self.k
-        return _Counted(
-            event, self.name, outcome, began, self._now(), receipts, verdict, side_by_side=True, spare=spare
-        )
+        ended = max((receipt.ended for receipt in receipts), default=began)
+        return _Counted(event, self.name, outcome, began, ended, receipts, verdict, side_by_side=True, spare=spare)
 
 
 class _Counted(Receipt, eq=False, frozen=True, gc=False):

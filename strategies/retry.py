@@ -15,7 +15,7 @@ from failover.event import Event
 from failover.pacing import PolicyState, WaitPolicy, delay, is_random
 from failover.receipt import Receipt
 from failover.sequential import partial_receipt
-from failover.sink import Opening, check_seconds, deliver_many
+from failover.sink import Opening, check_seconds, deliver_many, left_of
 from failover.strategies.budget import Budget
 from failover.strategies.wrapper import Wrapper
 from failover.strategy import Declared
@@ -103,15 +103,25 @@ class Retry(Wrapper):
         """Deliver a batch; what it leaves unsettled is tried again event by event."""
         self.budget.deposit(len(events))
         end = self._end(deadline)
-        firsts = await deliver_many(self.children[0].sink, events, deadline=end)
-        async with asyncio.TaskGroup() as tasks:
-            begun = [
-                None if first.settled else tasks.create_task(self._again(event, [first], end))
-                for event, first in zip(events, firsts, strict=True)
+        child = self.children[0]
+        so_far: list[list[Receipt]] = []
+        try:
+            firsts = await deliver_many(child.sink, events, deadline=end)
+            so_far += [[first] for first in firsts]
+            async with asyncio.TaskGroup() as tasks:
+                begun = [
+                    None if first.settled else tasks.create_task(self._again(event, tried, end))
+                    for event, first, tried in zip(events, firsts, so_far, strict=True)
+                ]
+        except asyncio.CancelledError as cancelled:
+            tried_each = so_far or [[left] for left in left_of(events, child.name, cancelled)]
+            cancelled.receipts = [  # type: ignore[attr-defined]
+                self._receipt(event, tried) for event, tried in zip(events, tried_each, strict=True)
             ]
+            raise
         return [
-            self._receipt(event, [first]) if task is None else task.result()
-            for event, first, task in zip(events, firsts, begun, strict=True)
+            self._receipt(event, tried) if task is None else task.result()
+            for event, tried, task in zip(events, so_far, begun, strict=True)
         ]
 
     async def aclose(self) -> None:

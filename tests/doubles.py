@@ -211,13 +211,16 @@ class FastSink(PlainSink):
                     break
                 begun.append(self._begin(event, deadline))
             receipts += [await waiting for waiting in begun[len(receipts) :]]
-        except asyncio.CancelledError:
-            for waiting in begun:
-                self._abandon(waiting, "cancelled")
+        except asyncio.CancelledError as cancelled:
+            left: list[Receipt] = [self._abandon(waiting, "cancelled") for waiting in begun]
+            left += self._unsent(events[len(begun) :], "cancelled before it was sent")
+            cancelled.receipts = left  # type: ignore[attr-defined]
             raise
+        return receipts + self._unsent(events[len(receipts) :], "stopped")
+
+    def _unsent(self, events: Sequence[Event], reason: str) -> list[Receipt]:
         now = asyncio.get_running_loop().time()
-        rest = events[len(receipts) :]
-        return receipts + [Attempt(event, self.name, Outcome.SKIPPED, now, now, reason="stopped") for event in rest]
+        return [Attempt(event, self.name, Outcome.SKIPPED, now, now, reason=reason) for event in events]
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

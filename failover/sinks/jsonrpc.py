@@ -165,8 +165,10 @@ class JsonRpcSink:
         batch.feed()
         try:
             await batch.future
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             self._cut(batch, "cancelled")
+            rest = batch.rest(self.name, "cancelled before it was sent", loop.time())
+            cancelled.receipts = [*batch.receipts(), *rest]  # type: ignore[attr-defined]
             raise
         finally:
             if timer is not None:

@@ -144,7 +144,8 @@ def test_laws_of_a_batch(plan: Plan, kind: type[PlainSink], count: int) -> None:
             for receipt in receipts:
                 tried = {node.sink for node in receipt.walk() if isinstance(node, Attempt)}
                 asked = {leaf.name for leaf in leaves if receipt.event in leaf.given}
-                assert tried >= asked
+                # one that goes on by itself is listed as a whole, not with what is below it
+                assert all(any(leaf.startswith(listed) for listed in tried) for leaf in asked)
                 for node in receipt.walk():
                     names = [child.sink for child in node.children]
                     assert len(set(names)) == len(names)

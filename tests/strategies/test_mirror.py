@@ -108,7 +108,7 @@ def test_a_batch_does_not_wait_for_its_copies(kind: type[PlainSink]) -> None:
             assert all(receipt.confirmed for receipt in receipts)
             await asyncio.sleep(60)
             assert copy.given == EVENTS
-            assert not mirror._batches  # pyright: ignore[reportPrivateUsage]
+            assert not mirror._stragglers  # pyright: ignore[reportPrivateUsage]
             assert not mirror._stragglers  # pyright: ignore[reportPrivateUsage]
 
     run(main())

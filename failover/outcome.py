@@ -55,29 +55,37 @@ def sequential_outcome(children: Sequence[Receipt]) -> tuple[Outcome, Verdict | 
     """Outcome and verdict of children tried one after the other until the event was settled.
 
     The settled child's; else UNCONFIRMED if any child may have processed it; else REJECTED, UNREACHABLE, ABANDONED,
-    SKIPPED, whichever comes first. SKIPPED without children.
+    SKIPPED, whichever comes first. SKIPPED without children. A full window that settles it is SKIPPED as well, but
+    UNCONFIRMED if a child before it may have processed the event: SKIPPED always means that nobody has.
     """
-    for child in children:
+    for place, child in enumerate(children):
         if child.settled:
-            return child.outcome, child.verdict
+            return _full(children[:place]) if child.outcome is Outcome.SKIPPED else (child.outcome, child.verdict)
     return _unsettled(children)
 
 
 def fan_out_outcome(children: Sequence[Receipt], need: int) -> tuple[Outcome, Verdict | None]:
     """Outcome and verdict of children tried side by side, of which `need` must take the event.
 
-    CONFIRMED if enough are confirmed, SENT if enough are confirmed or sent; else a child's STOP (the event is at
-    fault everywhere); else as of an unsettled sequence, where a confirmed child counts as "may have been processed".
+    CONFIRMED if enough are confirmed, SENT if enough are confirmed or sent; else REJECTED with STOP if a child says so
+    (the event is at fault everywhere). Any other STOP is a full window's: it settles the event, so that overload isn't
+    passed on, as UNCONFIRMED if any child may have processed it, else SKIPPED. Without one as of an unsettled sequence,
+    where a confirmed child counts as "may have been processed".
     """
     confirmed = sum(child.confirmed for child in children)
     if confirmed >= need:
         return Outcome.CONFIRMED, None
     if confirmed + sum(child.outcome is Outcome.SENT for child in children) >= need:
         return Outcome.SENT, None
-    for child in children:
-        if child.verdict is Verdict.STOP:
-            return child.outcome, child.verdict
-    return _unsettled(children)
+    stops = [child.outcome for child in children if child.verdict is Verdict.STOP]
+    if Outcome.REJECTED in stops:
+        return Outcome.REJECTED, Verdict.STOP
+    return _full(children) if stops else _unsettled(children)
+
+
+def _full(children: Sequence[Receipt]) -> tuple[Outcome, Verdict | None]:
+    processed = any(child.maybe_processed for child in children)
+    return Outcome.UNCONFIRMED if processed else Outcome.SKIPPED, Verdict.STOP
 
 
 def _unsettled(children: Sequence[Receipt]) -> tuple[Outcome, Verdict | None]:

@@ -111,8 +111,8 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
     def at_fault(self) -> bool:
         """Whether this outcome is evidence that the sink is out of order (what quarantines it)."""
         outcome = self.outcome
-        if outcome is not _UNREACHABLE and outcome is not _UNCONFIRMED:
-            return False
+        if (outcome is not _UNREACHABLE and outcome is not _UNCONFIRMED) or self.verdict is not None:
+            return False  # with a verdict it was a full window, which is our own bound
         children = self.children
         return not children or (not self.cut_short and any(child.at_fault for child in children))
 

@@ -285,7 +285,9 @@ REFUSALS: Final = ("NO", "BUSY")
 
 def expected_of_sequence(names: Sequence[str]) -> tuple[Outcome, Verdict | None]:
     """Look a sequence up in the tables above."""
-    for name in names:
+    for place, name in enumerate(names):
+        if name == "REFUSED" and {"SILENT", "LEFT"}.intersection(names[:place]):
+            return Outcome.UNCONFIRMED, Verdict.STOP
         if name in SETTLES:
             return SETTLES[name]
     rows = dict(UNSETTLED)

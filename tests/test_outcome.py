@@ -9,7 +9,7 @@ import pytest
 
 from failover.event import Event
 from failover.outcome import Outcome, Verdict, fan_out_outcome, sequential_outcome
-from failover.receipt import Attempt
+from failover.receipt import Attempt, Receipt
 from tests.doubles import ANSWERS, REFUSALS, UNSETTLED, expected_of_sequence
 
 EVENT = Event("E_A")
@@ -21,7 +21,10 @@ COMBINATIONS = [names for count in range(4) for names in itertools.product(sorte
 
 CONFIRMING = {"YES", "DONE"}
 NOTING = {"NOTED"}
-STOPPING = {"STOP": Outcome.REJECTED, "REFUSED": Outcome.SKIPPED}
+STOPPING = {"STOP"}
+"""The event is at fault, everywhere."""
+FULL = {"REFUSED"}
+"""A window is full, and overload isn't passed on: that says nothing of the event, nor of what others did with it."""
 PROCESSED = {"YES", "DONE", "NOTED", "SILENT", "LEFT"}
 """What may have been processed; of a fan-out that fell short it makes UNCONFIRMED."""
 
@@ -33,7 +36,9 @@ def expected_of_fan_out(names: Sequence[str], need: int) -> tuple[Outcome, Verdi
     rows = [
         (confirmed >= need, (Outcome.CONFIRMED, None)),
         (confirmed + noted >= need, (Outcome.SENT, None)),
-        *((name in STOPPING, (STOPPING.get(name), Verdict.STOP)) for name in names),
+        (bool(STOPPING & set(names)), (Outcome.REJECTED, Verdict.STOP)),
+        (bool(FULL & set(names) and PROCESSED & set(names)), (Outcome.UNCONFIRMED, Verdict.STOP)),
+        (bool(FULL & set(names)), (Outcome.SKIPPED, Verdict.STOP)),
         (bool(PROCESSED & set(names)), (Outcome.UNCONFIRMED, None)),
         *((name in REFUSALS, dict(UNSETTLED).get(name)) for name in names),
         ("DOWN" in names, (Outcome.UNREACHABLE, None)),
@@ -41,6 +46,33 @@ def expected_of_fan_out(names: Sequence[str], need: int) -> tuple[Outcome, Verdi
         (True, (Outcome.SKIPPED, None)),
     ]
     return next(row for holds, row in rows if holds)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
+
+
+@pytest.mark.parametrize(
+    ("names", "need", "outcome", "verdict"),
+    [
+        (("YES", "REFUSED"), 1, Outcome.CONFIRMED, None),
+        (("YES", "REFUSED"), 2, Outcome.UNCONFIRMED, Verdict.STOP),
+        (("SILENT", "REFUSED"), 1, Outcome.UNCONFIRMED, Verdict.STOP),
+        (("DOWN", "REFUSED"), 1, Outcome.SKIPPED, Verdict.STOP),
+        (("NO", "REFUSED"), 1, Outcome.SKIPPED, Verdict.STOP),
+        (("REFUSED", "STOP"), 2, Outcome.REJECTED, Verdict.STOP),
+        (("YES", "STOP"), 2, Outcome.REJECTED, Verdict.STOP),
+    ],
+)
+def test_one_that_refuses_at_its_limit(
+    names: Sequence[str], need: int, outcome: Outcome, verdict: Verdict | None
+) -> None:
+    """It settles what falls short, so that overload goes no further, but never hides that others may have the event."""
+    leaves = [LEAVES[name] for name in names]
+    for children in (leaves, [*reversed(leaves)]):
+        assert fan_out_outcome(children, need) == (outcome, verdict)
+    inner = Receipt(EVENT, "inner", outcome, 0.0, 1.0, tuple(leaves), verdict, side_by_side=True)
+    if verdict is not None:
+        assert inner.settled
+        assert sequential_outcome([inner]) == (outcome, verdict)
+    if outcome is Outcome.UNCONFIRMED:  # nested: still no fault of the event
+        assert fan_out_outcome([inner, LEAVES["YES"]], 2) == (Outcome.UNCONFIRMED, Verdict.STOP)
 
 
 def test_every_sequence() -> None:

@@ -60,7 +60,9 @@ def test_laws(receipt: Receipt) -> None:
         assert receipt.children == () or receipt.verdict is not None or not receipt.maybe_processed
     if receipt.outcome is Outcome.UNCONFIRMED:
         assert receipt.maybe_processed
-        assert receipt.verdict is None
+        assert receipt.verdict in (None, Verdict.STOP)
+    if receipt.outcome is Outcome.SKIPPED:
+        assert not receipt.maybe_processed
     assert 0 <= receipt.possible_duplicates <= max(0, sum(leaf.maybe_processed for leaf in leaves) - 1)
     assert list(receipt.attempts) == [leaf for leaf in leaves if leaf.outcome is not Outcome.SKIPPED]
 

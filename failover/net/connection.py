@@ -18,6 +18,8 @@ __all__ = ["SOME", "Connection", "ConnectionOwner"]
 SOME: Final = 32
 """How many requests are worth a write of their own, so that the peer begins while the rest is being made."""
 
+_NONE: Final[tuple[int, float]] = (-1, 0.0)
+
 
 class ConnectionOwner(Protocol):
     """The peer that a connection leads to."""
@@ -51,6 +53,7 @@ class Connection(asyncio.Protocol):
         "_options",
         "_out",
         "_owner",
+        "_progress",
         "_ready",
         "_sweep",
         "_swept",
@@ -89,6 +92,7 @@ class Connection(asyncio.Protocol):
         self._gone = False  # whether nothing is left of it
         self._waiter: asyncio.Future[None] | None = None  # of whoever waits for that
         self._burst = 0  # how many replies the last read brought
+        self._progress: tuple[int, float] = _NONE  # how many replies had come when it last got on, and when that was
 
     @property
     def in_flight(self) -> int:
@@ -173,11 +177,20 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: float) -> bool:
         """Expire what has waited for too long; see `Sweep`."""
-        self._sweep.soon(self.pipeline.expire(now))
+        pipeline = self.pipeline
+        self._sweep.soon(pipeline.expire(now))
+        if not pipeline.unfinished or pipeline.progress != self._progress[0]:
+            self._progress = pipeline.progress, now
+        elif now - self._progress[1] >= pipeline.longest:  # a lost bracket, say: it would swallow all that comes
+            self.break_off("a reply that doesn't end")
+            return False
         for exchange in [held for held in self._held if held.waiter is None or held.overdue(now)]:
             self._held.pop(exchange, None)
         self._fill()
-        self._swept = self.pipeline.pending > 0 or bool(self._held) or bool(self._out)  # what is out may be held again
+        # What is out may be held again.
+        self._swept = pipeline.pending > 0 or bool(self._held) or bool(self._out) or pipeline.unfinished
+        if not self._swept:
+            self._progress = _NONE
         return self._swept
 
     def break_off(self, reason: str) -> None:

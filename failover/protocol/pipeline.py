@@ -120,6 +120,21 @@ class Pipeline:
         """Why no more replies can be read, once that is so."""
         return self._framer.broken
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is amid a reply."""
+        return self._framer.buffered > 0
+
+    @property
+    def progress(self) -> int:
+        """How many replies have come, of whatever kind."""
+        return self.answered + self.late + self.strays + self.malformed
+
+    @property
+    def longest(self) -> float:
+        """The longest timeout that any lane has had, seconds; infinity without a lane."""
+        return max(self._lanes, default=inf)
+
     def lane(self, timeout: float) -> Lane:
         """The lane of one timeout, in seconds; made when it is first asked for."""
         lane = self._lanes.get(timeout)

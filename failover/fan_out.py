@@ -13,7 +13,7 @@ from failover.outcome import Outcome, fan_out_outcome
 from failover.receipt import Attempt, Receipt
 from failover.records import LateConfirmation, Silence, notify
 from failover.sequential import partial_receipt
-from failover.sink import Status, deliver_many, left_by, start
+from failover.sink import Status, deliver_many, left_by, start, untold
 from failover.strategy import Child, Declared, Strategy
 
 __all__ = ["FanOut"]
@@ -215,7 +215,7 @@ class FanOut(Strategy):
         for task in tasks:
             task.cancel()
         left = [
-            None if future in tasks else partial_receipt(child.sink, future, ending)
+            None if future in tasks else partial_receipt(child.sink, event, future, ending)
             for child, future in zip(self.children, futures, strict=False)
         ]
         if tasks:
@@ -229,7 +229,14 @@ class FanOut(Strategy):
                     left[position] = getattr(ended, "receipt", None)
                     if left[position] is None and awaited is not None and awaited.sink == child.name:
                         left[position] = awaited
-        return self._receipt(event, began, tuple(receipt for receipt in left if receipt is not None))
+        return self._receipt(
+            event,
+            began,
+            tuple(
+                untold(event, child.sink, began) if receipt is None else receipt
+                for child, receipt in zip(self.children, left, strict=False)
+            ),
+        )
 
 
 def _left(event: Event, child: Child, began: float, now: float) -> Attempt:

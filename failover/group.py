@@ -18,7 +18,7 @@ from failover.net.peers import Peers
 from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Observer, notify
 from failover.schemes import Defaults
-from failover.sink import News, Opening, Sink, Status, check_name, check_seconds, deliver_many, left_of
+from failover.sink import News, Opening, Sink, Status, check_name, check_seconds, deliver_many, left_of, untold
 from failover.strategy import Child, Declared, Strategy, declared, places
 
 __all__ = ["Group"]
@@ -194,9 +194,10 @@ class Group:
         try:
             receipt: Receipt = await self._deliver(event, deadline=deadline)
         except asyncio.CancelledError as cancelled:
-            partial_receipt: Receipt | None = getattr(cancelled, "receipt", None)
-            if partial_receipt is not None and self._told:
-                notify(self._told, DeliveryEnded(self.name, partial_receipt))
+            if self._told:
+                left: Receipt | None = getattr(cancelled, "receipt", None)
+                told = untold(event, self._sink or self, asyncio.get_running_loop().time()) if left is None else left
+                notify(self._told, DeliveryEnded(self.name, told))
             raise
         finally:
             self._in_flight -= 1
@@ -356,8 +357,9 @@ class Group:
             return self._named(await sink.deliver(event, deadline=deadline))
         except asyncio.CancelledError as cancelled:
             left: Receipt | None = getattr(cancelled, "receipt", None)
-            if left is not None:
-                cancelled.receipt = self._named(left)  # type: ignore[attr-defined]
+            if left is None:
+                left = untold(event, sink, asyncio.get_running_loop().time())
+            cancelled.receipt = self._named(left)  # type: ignore[attr-defined]
             raise
 
     def _batch_ended(self, receipts: Sequence[Receipt]) -> list[Receipt]:

@@ -17,7 +17,7 @@ from failover.health import QUARANTINE, Health
 from failover.outcome import Outcome, Verdict, sequential_outcome
 from failover.receipt import Receipt
 from failover.records import OnTrial, PushedBack, Silence
-from failover.sink import Opening, Sink, deliver_many, left_by, left_of
+from failover.sink import Opening, Sink, deliver_many, left_by, left_of, untold
 from failover.strategy import Child, Declared, Strategy, skipped
 
 __all__ = ["QUARANTINE", "Sequential", "partial_receipt"]
@@ -371,9 +371,8 @@ class Sequential(Strategy):
         why: str = "",
     ) -> None:
         """Let the receipt of what was done so far travel up with the cancellation, for the observers."""
-        receipt = partial_receipt(child.sink, begun, cancelled)
-        if receipt is not None:
-            tried.append(replace(receipt, why=why) if why else receipt)
+        receipt = partial_receipt(child.sink, event, begun, cancelled)
+        tried.append(replace(receipt, why=why) if why else receipt)
         cancelled.receipt = self._receipt(event, tried)  # type: ignore[attr-defined]
 
 
@@ -401,11 +400,13 @@ class _Batch:
         return len(self.tried.get(index, ())) + len(self.held.get(index, ()))
 
 
-def partial_receipt(sink: Sink, begun: Awaitable[Receipt], ending: BaseException) -> Receipt | None:
+def partial_receipt(sink: Sink, event: Event, begun: Awaitable[Receipt], ending: BaseException) -> Receipt:
     """What a cancelled child leaves: of a socket the abandoned attempt, else what travels with the cancellation."""
     abandon: Callable[..., Receipt | None] | None = getattr(sink, "abandon", None)
     left = None if abandon is None else abandon(begun, "cancelled")
-    return getattr(ending, "receipt", None) if left is None else left
+    if left is None:
+        left = getattr(ending, "receipt", None)
+    return untold(event, sink, asyncio.get_running_loop().time()) if left is None else left
 
 
 def _at_fault(receipt: Receipt) -> bool:

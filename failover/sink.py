@@ -29,6 +29,7 @@ __all__ = [
     "left_of",
     "open_sink",
     "start",
+    "untold",
     "watch",
 ]
 
@@ -147,7 +148,7 @@ async def deliver_many(
         return await fast(events, deadline=deadline, until=until)
     except asyncio.CancelledError as cancelled:
         if len(getattr(cancelled, "receipts", ())) != len(events):  # it doesn't tell: all may have been sent
-            cancelled.receipts = [_unknown(event, sink, began) for event in events]  # type: ignore[attr-defined]
+            cancelled.receipts = [untold(event, sink, began) for event in events]  # type: ignore[attr-defined]
         raise
 
 
@@ -168,7 +169,7 @@ async def deliver_each(sink: Sink, events: Sequence[Event], *, deadline: float |
             try:
                 receipts[index] = await sink.deliver(event, deadline=deadline)
             except asyncio.CancelledError as cancelled:
-                receipts[index] = getattr(cancelled, "receipt", None) or _unknown(event, sink, began)
+                receipts[index] = getattr(cancelled, "receipt", None) or untold(event, sink, began)
                 raise
 
     loop = asyncio.get_running_loop()
@@ -212,8 +213,14 @@ def left_by(batch: asyncio.Future[list[Receipt]], events: Sequence[Event], sink:
         return left_of(events, sink, ending)
 
 
-def _unknown(event: Event, sink: Sink, began: float) -> Receipt:
-    """What is known of a cancelled attempt of which the sink leaves nothing."""
+def untold(event: Event, sink: Sink, began: float) -> Attempt:
+    """What is known of a cancelled attempt if the sink leaves nothing: it may have been processed.
+
+    Args:
+        event: The event.
+        sink: Where it went.
+        began: Loop time, seconds.
+    """
     now = asyncio.get_running_loop().time()
     return Attempt(event, sink.name, Outcome.ABANDONED, began, now, reason="cancelled", sent=True)
 

@@ -14,8 +14,8 @@ from failover.errors import ConfigError
 from failover.event import Event
 from failover.fan_out import FanOut
 from failover.outcome import Outcome, fan_out_outcome
-from failover.receipt import Attempt, Receipt
-from failover.sink import Opening, Sink, check_seconds, deliver_each, start
+from failover.receipt import Receipt
+from failover.sink import Opening, Sink, check_seconds, deliver_each, start, untold
 from failover.strategies.budget import Budget
 from failover.strategy import Child, Declared
 
@@ -173,7 +173,7 @@ class Hedge(FanOut):
         except asyncio.CancelledError as cancelled:
             left: Receipt | None = getattr(cancelled, "receipt", None)
         if left is None:
-            left = Attempt(event, child.name, Outcome.ABANDONED, began, self._now(), sent=True)
+            left = untold(event, child.sink, began)
         return replace(left, outcome=Outcome.ABANDONED, verdict=None, reason=_SLOWER)
 
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:

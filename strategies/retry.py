@@ -166,8 +166,7 @@ class Retry(Wrapper):
             try:
                 receipt = await begun
             except asyncio.CancelledError as cancelled:
-                left = partial_receipt(child.sink, begun, cancelled)
-                tried += [] if left is None else [replace(left, why=why)]
+                tried.append(replace(partial_receipt(child.sink, event, begun, cancelled), why=why))
                 cancelled.receipt = self._receipt(event, tried)  # type: ignore[attr-defined]
                 raise
             tried.append(replace(receipt, why=why) if why else receipt)

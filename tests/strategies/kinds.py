@@ -10,6 +10,7 @@ from tenacity.stop import stop_after_attempt
 from tenacity.wait import wait_fixed
 
 from failover.event import Event
+from failover.group import Group
 from failover.sink import Sink
 from failover.strategies import (
     DeadLetter,
@@ -43,12 +44,14 @@ class Kind:
         least: How few children it takes.
         most: How many.
         again: How many attempts a child may get for one event, at most.
+        key: If its children get the events of one key in the order in which they came: the key of an event.
     """
 
-    make: Callable[[Sequence[Sink], str], Strategy]
+    make: Callable[[Sequence[Sink], str], Sink]
     least: int = 1
     most: int = 4
     again: int = 1
+    key: Callable[[Event], object] | None = None
 
 
 def _weights(sinks: Sequence[Sink]) -> dict[Sink, int]:
@@ -97,5 +100,6 @@ KINDS: Final[dict[str, Kind]] = {
     "retry": _one(Retry, stop=stop_after_attempt(3), wait=wait_fixed(0.02), share=0.5, floor=1.0, again=3),
     "timeout": _one(Timeout, 0.15),
     "dead letter": _two(DeadLetter),
+    "group": Kind(lambda sinks, name: Group(name, sinks[0], drain=0), 1, 1),
 }
 """Every strategy, in its usual forms."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
+
 from failover.event import Event
+from failover.group import Group
 from failover.receipt import Receipt
+from failover.records import DeliveryEnded, Record
 from failover.strategies import Failover
-from tests.doubles import DOWN, REFUSED, SILENT, YES, FastSink, PlainSink, opened, run
+from tests.doubles import DOWN, REFUSED, SILENT, YES, FastSink, PlainSink, of, opened, run
+from tests.strategies.kinds import KINDS
 
 EVENT = Event("E_X")
 
@@ -43,3 +48,52 @@ def test_a_trial_that_was_refused_a_slot_is_none() -> None:
             return [receipt.outcome.value for receipt in await strategy.deliver_many([EVENT, EVENT, EVENT])]
 
     assert run(main()) == ["skipped", "confirmed", "confirmed"]
+
+
+@pytest.mark.parametrize("name", ["failover", "all", "hedge", "retry", "group", "dead letter"])
+def test_a_sink_that_leaves_nothing_may_have_processed_it(name: str) -> None:
+    """Cancelled, a sink of the bare protocol may leave no receipt; what it was given stands in the receipt all the same."""
+
+    class Mute(PlainSink):
+        async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+            await asyncio.sleep(1.0)
+            return await super().deliver(event, deadline=deadline)
+
+    records: list[Record] = []
+
+    async def main() -> None:
+        kind = KINDS[name]
+        tree = kind.make([Mute(letter) for letter in "ab"[: kind.most]], "tree")
+        async with Group("g", tree, observers=[records.append], drain=0) as group:
+            delivery = asyncio.ensure_future(group.deliver(EVENT))
+            await asyncio.sleep(0.5)
+            delivery.cancel()
+            await asyncio.wait([delivery])
+
+    run(main())
+    receipt = of(DeliveryEnded, records)[-1].receipt
+    assert receipt.event is EVENT
+    assert receipt.maybe_processed
+    assert {attempt.sink for attempt in receipt.attempts} <= {"a", "b"}
+
+
+def test_a_group_of_a_sink_that_leaves_nothing() -> None:
+    """Observers are told of its cancelled deliveries too."""
+
+    class Mute(PlainSink):
+        async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+            await asyncio.sleep(1.0)
+            raise AssertionError
+
+    records: list[Record] = []
+
+    async def main() -> None:
+        async with Group("g", Mute("a"), observers=[records.append], drain=0) as group:
+            delivery = asyncio.ensure_future(group.deliver(EVENT))
+            await asyncio.sleep(0.5)
+            delivery.cancel()
+            await asyncio.wait([delivery])
+
+    run(main())
+    (told,) = of(DeliveryEnded, records)
+    assert (told.receipt.event, told.receipt.sink, told.receipt.maybe_processed) == (EVENT, "a", True)

@@ -160,12 +160,19 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
             ended = f"{self.outcome.value} after {self.took * 1e3:.1f} ms" + (f": {self.reason}" if self.reason else "")
         if self.verdict is not None:
             ended += f" [verdict {self.verdict.value}]"
-        line = f"{'  ' * depth}{start}{self.sink}{chosen} {ended}"
-        yield line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)
+        yield _printable(f"{'  ' * depth}{start}{self.sink}{chosen} {ended}")
         for child in self.children:
             yield from child._explain(origin, depth + 1)  # noqa: SLF001  # the same class
         if not depth and self.possible_duplicates:
-            yield f"possible duplicates: {self.possible_duplicates}"
+            who = "; ".join(self._repeated())
+            yield _printable(f"possible duplicates: {self.possible_duplicates} (may have processed it: {who})")
+
+    def _repeated(self) -> Iterator[str]:
+        """Who may have processed it one after the other, for each place in the tree where that is more than one."""
+        for node in self.walk():
+            tried = [child.sink for child in node.children if child.maybe_processed]
+            if len(tried) > 1 and not node.side_by_side:
+                yield ", ".join(tried)
 
     def to_dict(self) -> dict[str, Any]:
         """The tree as plain data for JSON; times in seconds, relative ones only."""
@@ -236,3 +243,7 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
             except ValueError:  # what the peer gave is no valid JSON, and still to be told
                 data["result"] = bytes(self.raw_result).decode("utf-8", "replace")
         return data
+
+
+def _printable(line: str) -> str:
+    return line if line.isprintable() else "".join(char if char.isprintable() else "?" for char in line)

@@ -129,7 +129,7 @@ def test_in_words_failed_over() -> None:
         "  0.0 ms: a:1 skipped: quarantined for 12.0 s more (no reply)\n"
         "  0.0 ms: b:1 unconfirmed after 200.0 ms: no reply within the timeout\n"
         "  200.0 ms: c:1 (last resort) confirmed after 4.2 ms\n"
-        "possible duplicates: 1"
+        "possible duplicates: 1 (may have processed it: b:1, c:1)"
     )
 
 

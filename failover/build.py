@@ -44,6 +44,7 @@ def _jsonrpc(address: Address, defaults: Defaults) -> JsonRpcSink:
         timeout=defaults.timeout,
         confirm=defaults.confirm,
         event_param=defaults.event_param,
+        id_param=defaults.id_param,
         null_id=defaults.null_id,
     )
 

@@ -46,6 +46,7 @@ class EventInterface:
         event_param: The name under which the event's name leads the params; None leaves it out.
         failover_timeout: Seconds for which FAILOVER and ROUND-ROBIN skip a socket at fault, 0 or more.
         null_id: Whether notifications carry `"id":null` (OpenSIPS up to 3.0) or no id at all (3.1 and newer).
+        id_param: The name under which the event's id ends the params; None leaves it out, as OpenSIPS does.
         observers: Called with each record (`failover.records`).
         peers: Who owns the connections; the loop's own peers by default.
         rng: The source of randomness for strategies.
@@ -66,6 +67,7 @@ class EventInterface:
         event_param: str | None = None,
         failover_timeout: float = QUARANTINE,
         null_id: bool = True,
+        id_param: str | None = None,
         observers: Sequence[Observer] = (),
         peers: Peers | None = None,
         rng: Random | None = None,
@@ -77,6 +79,7 @@ class EventInterface:
             timeout=check_seconds("timeout", timeout),
             confirm=sync_mode,
             event_param=None if event_param is None else check_name("parameter (event_param)", event_param),
+            id_param=id_param,
             null_id=null_id,
             quarantine=check_seconds("failover_timeout", failover_timeout, zero=True),
         )

@@ -29,11 +29,12 @@ class Defaults:
         timeout: Seconds for one attempt.
         confirm: Whether events are confirmed by a reply; else they are notifications.
         event_param: The name under which the event's name leads the params; None leaves it out.
+        id_param: The name under which the event's id ends the params; None leaves it out.
         null_id: Whether notifications carry `"id":null`.
         quarantine: Seconds for which FAILOVER and ROUND-ROBIN skip a child at fault.
 
     Raises:
-        ConfigError: a time out of its range, or an empty event_param.
+        ConfigError: a time out of its range, or an empty event_param or id_param.
 
     Source: OpenSIPS event_jsonrpc (`timeout`, `sync_mode`, `event_param`), event_virtual (`failover_timeout`).
     """
@@ -41,6 +42,7 @@ class Defaults:
     timeout: float = 1.0
     confirm: bool = True
     event_param: str | None = None
+    id_param: str | None = None
     null_id: bool = True
     quarantine: float = 30.0
 
@@ -49,6 +51,8 @@ class Defaults:
         check_seconds("quarantine", self.quarantine, zero=True)
         if self.event_param is not None:
             check_name("parameter (event_param)", self.event_param)
+        if self.id_param is not None:
+            check_name("parameter (id_param)", self.id_param)
 
 
 Maker: TypeAlias = "Callable[[Address, Defaults], Sink]"

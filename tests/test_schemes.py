@@ -107,13 +107,14 @@ def test_bad_entry_points(installed: Path, point: str) -> None:
 
 def test_build_sockets() -> None:
     """Both spellings make the same kind of sink, with what the defaults say and the address's own name."""
-    defaults = Defaults(timeout=0.25, confirm=False, event_param="event", null_id=False)
+    defaults = Defaults(timeout=0.25, confirm=False, event_param="event", id_param="ref", null_id=False)
     for text in ("jsonrpc:10.0.0.5:8080/cdr", "tcp:[::1]:8080"):
         sink = build(parse_address(text), defaults)
         assert isinstance(sink, JsonRpcSink)
         assert sink.name == text
         assert (sink.timeout, sink.confirm) == (0.25, False)
-        assert (sink.dialect.event_param, sink.dialect.null_id) == ("event", False)
+        dialect = sink.dialect
+        assert (dialect.event_param, dialect.id_param, dialect.null_id) == ("event", "ref", False)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,9 @@ def test_unknown_schemes_can_not_be_built() -> None:
         build(SocketAddress("smoke", "a", 1, None))
 
 
-@pytest.mark.parametrize("settings", [{"timeout": 0}, {"timeout": -1}, {"quarantine": -1}, {"event_param": ""}])
+@pytest.mark.parametrize(
+    "settings", [{"timeout": 0}, {"timeout": -1}, {"quarantine": -1}, {"event_param": ""}, {"id_param": ""}]
+)
 def test_bad_defaults(settings: dict[str, float]) -> None:
     """Told where they are given, not when a group opens."""
     with pytest.raises(ConfigError, match="must be a"):

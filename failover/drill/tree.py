@@ -22,7 +22,7 @@ from failover.sinks.jsonrpc import JsonRpcSink, jsonrpc
 __all__ = ["Tree", "subscribers_of", "tree_of"]
 
 _SOCKET_ARGUMENTS: Final = frozenset(
-    {"at_limit", "confirm", "dedicated", "event_param", "lazy", "name", "null_id", "timeout"}
+    {"at_limit", "confirm", "dedicated", "event_param", "id_param", "lazy", "name", "null_id", "timeout"}
 )
 _POLICIES: Final = {"FAILOVER": "Failover", "PARALLEL": "Parallel", "ROUND-ROBIN": "RoundRobin"}
 

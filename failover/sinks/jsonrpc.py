@@ -52,6 +52,7 @@ class JsonRpcSink:
         timeout: float,
         confirm: bool,
         event_param: str | None,
+        id_param: str | None,
         null_id: bool,
         verdicts: Verdicts,
         at_limit: AtLimit,
@@ -67,6 +68,8 @@ class JsonRpcSink:
         self.confirm = confirm
         if event_param is not None:
             check_name("parameter (event_param)", event_param)
+        if id_param is not None:
+            check_name("parameter (id_param)", id_param)
         if at_limit not in get_args(AtLimit):
             raise ConfigError(f"at_limit must be one of {', '.join(map(repr, get_args(AtLimit)))}, not {at_limit!r}")
         if server_name is not None:
@@ -76,7 +79,7 @@ class JsonRpcSink:
         self.at_limit = at_limit
         self._impatient = at_limit != "wait"
         self._plain = confirm and not self._impatient  # nothing to decide per event
-        self.dialect = Dialect(method=address.method, event_param=event_param, null_id=null_id)
+        self.dialect = Dialect(method=address.method, event_param=event_param, id_param=id_param, null_id=null_id)
         self.judge: Callable[[ErrorReply], Verdict] = judge_by(verdicts)
         self.options = options
         self.lazy = lazy
@@ -378,6 +381,7 @@ def jsonrpc(
     timeout: float = _TIMEOUT,
     confirm: bool = True,
     event_param: str | None = None,
+    id_param: str | None = None,
     null_id: bool = True,
     verdicts: Verdicts = DEFAULT_VERDICTS,
     at_limit: AtLimit = "wait",
@@ -395,6 +399,8 @@ def jsonrpc(
         timeout: Seconds for one attempt: the wait for a slot, the connect and the reply together.
         confirm: Whether events are requests whose reply confirms them (`sync_mode`); else they are notifications.
         event_param: The name under which the event's name leads the params; None leaves it out.
+        id_param: The name under which the event's id ends the params, so that its receiver knows a repeated one; None
+            leaves it out, as OpenSIPS does. See `failover.protocol.encoding.Dialect` for where it stands.
         null_id: Whether notifications carry `"id":null` (OpenSIPS up to 3.0) or no id (3.1 and newer).
         verdicts: What error replies mean: a table by code, or a function of the error.
         at_limit: What happens to a delivery when the connection's window is full.
@@ -419,6 +425,7 @@ def jsonrpc(
         timeout=timeout,
         confirm=confirm,
         event_param=event_param,
+        id_param=id_param,
         null_id=null_id,
         verdicts=verdicts,
         at_limit=at_limit,

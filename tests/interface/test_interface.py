@@ -233,16 +233,17 @@ def test_settings_reach_sockets_given_as_text() -> None:
     async def body() -> None:
         async with listening(1) as (peer,):
             for null_id in (True, False):
-                async with EventInterface(sync_mode=False, event_param="event", null_id=null_id) as events:
+                settings = EventInterface(sync_mode=False, event_param="event", id_param="ref", null_id=null_id)
+                async with settings as events:
                     events.subscribe("E_A", f"virtual:PARALLEL {peer.socket}/m")
-                    [receipt] = await events.raise_event("E_A", ip="192.168.2.11")
+                    [receipt] = await events.raise_event(Event("E_A", {"ip": "192.168.2.11"}, id="a84b-1"))
                     assert receipt.outcome is Outcome.SENT
             await peer.until(lambda: len(peer.events) == 2)
             assert [list(event) for event in peer.events] == [
                 ["id", "jsonrpc", "method", "params"],
                 ["jsonrpc", "method", "params"],
             ]
-            assert peer.events[0]["params"] == {"event": "E_A", "ip": "192.168.2.11"}
+            assert peer.events[0]["params"] == {"event": "E_A", "ip": "192.168.2.11", "ref": "a84b-1"}
 
     run(body)
 
@@ -382,7 +383,13 @@ def test_what_can_not_be_meant_is_refused_where_it_is_declared() -> None:
     with pytest.raises(ConfigError, match="name the event too"):
         events.subscribers_list(socket="jsonrpc:127.0.0.1:1")
     assert events.events_list() == {"Events": []}
-    for wrong in ({"timeout": 0}, {"failover_timeout": -1}, {"event_param": ""}, {"drain": float("nan")}):
+    for wrong in (
+        {"timeout": 0},
+        {"failover_timeout": -1},
+        {"event_param": ""},
+        {"id_param": ""},
+        {"drain": float("nan")},
+    ):
         with pytest.raises(ConfigError):
             EventInterface(**wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

@@ -72,6 +72,54 @@ NOTIFICATIONS: list[tuple[str, dict[str, Any], Params, bytes]] = [
         {"a": 1},
         rb'{"id":null,"jsonrpc":"2.0","method":"m","params":{"e\"v":"E_A","a":1}}',
     ),
+    (
+        "id_param named",
+        {"id_param": "event_id"},
+        NAMED,
+        b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":{"caller":"alice","callee":"bob","event_id":"a84b-1"}}',
+    ),
+    (
+        "id_param values",
+        {"id_param": "event_id"},
+        VALUES,
+        b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":["alice","bob",{"event_id":"a84b-1"}]}',
+    ),
+    (
+        "id_param empty",
+        {"id_param": "event_id"},
+        {},
+        b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":{"event_id":"a84b-1"}}',
+    ),
+    (
+        "id_param empty values",
+        {"id_param": "event_id"},
+        [],
+        b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":[{"event_id":"a84b-1"}]}',
+    ),
+    (
+        "id_param none",
+        {"id_param": "event_id"},
+        None,
+        b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":{"event_id":"a84b-1"}}',
+    ),
+    (
+        "id_param beside event_param",
+        {"id_param": 'i"d', "event_param": "event"},
+        {"a": 1},
+        rb'{"id":null,"jsonrpc":"2.0","method":"E_A","params":{"event":"E_A","a":1,"i\"d":"a84b-1"}}',
+    ),
+    (
+        "id_param beside event_param, none",
+        {"id_param": "event_id", "event_param": "event"},
+        None,
+        b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":{"event":"E_A","event_id":"a84b-1"}}',
+    ),
+    (
+        "id_param beside a param of that name",
+        {"id_param": "event_id"},
+        {"event_id": 7, "b": 1},
+        b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":{"event_id":7,"b":1,"event_id":"a84b-1"}}',
+    ),
     ("raw bytes", {}, [b"\xff"], b'{"id":null,"jsonrpc":"2.0","method":"E_A","params":["\xff"]}'),
 ]
 
@@ -80,11 +128,11 @@ NOTIFICATIONS: list[tuple[str, dict[str, Any], Params, bytes]] = [
 def test_the_wire(case: str, settings: dict[str, Any], params: Params, wire: bytes) -> None:
     """Notifications and requests differ in their id alone."""
     dialect = Dialect(**settings)
-    tail = dialect.tail(Event("E_A", params))
+    tail = dialect.tail(Event("E_A", params, id="a84b-1"))
     assert dialect.notification(tail) == wire, case
     request = wire.replace(b'{"id":null,', b"{", 1).replace(b"{", b'{"id":564536063,', 1)
     assert dialect.request(564536063, tail) == request
-    assert dialect.tail(Event("E_A", params)) == tail
+    assert dialect.tail(Event("E_A", params, id="a84b-1")) == tail
 
 
 def test_dialects_do_not_share() -> None:
@@ -111,16 +159,19 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 PARAMS: st.SearchStrategy[Any] = st.none() | st.lists(st.integers()) | st.dictionaries(TEXT, st.text("ab"))
 
 
-@given(TEXT, st.none() | TEXT, st.none() | TEXT, PARAMS)
-def test_any_request_is_json(name: str, method: str | None, param: str | None, params: Any) -> None:
-    """Whatever the names: one JSON object, its keys in order, the event's name first where it was asked for."""
-    dialect = Dialect(method=method, event_param=param)
-    found: list[tuple[str, Any]] = json.loads(
-        dialect.request(2**31 - 1, dialect.tail(Event(name, params))), object_pairs_hook=list
-    )
+@given(TEXT, st.none() | TEXT, st.none() | TEXT, st.none() | st.tuples(TEXT, TEXT), PARAMS)
+def test_any_request_is_json(
+    name: str, method: str | None, param: str | None, event_id: tuple[str, str] | None, params: Any
+) -> None:
+    """Whatever the names: one JSON object, its keys in order, the event's name first and its id last if asked for."""
+    dialect = Dialect(method=method, event_param=param, id_param=None if event_id is None else event_id[0])
+    event = Event(name, params, id=None if event_id is None else event_id[1])
+    found: list[tuple[str, Any]] = json.loads(dialect.request(2**31 - 1, dialect.tail(event)), object_pairs_hook=list)
     expected: list[tuple[str, Any]] = [("id", 2**31 - 1), ("jsonrpc", "2.0"), ("method", method or name)]
+    first = [] if param is None else [(param, name)]
+    last = [] if event_id is None else [event_id]
     if isinstance(params, list):
-        expected.append(("params", [*([] if param is None else [name]), *params]))
-    elif params is not None or param is not None:
-        expected.append(("params", [*([] if param is None else [(param, name)]), *dict(params or {}).items()]))
+        expected.append(("params", [*[name for _ in first], *params, *[[pair] for pair in last]]))
+    elif params is not None or first or last:
+        expected.append(("params", [*first, *dict(params or {}).items(), *last]))
     assert found == expected

@@ -13,6 +13,7 @@ from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
 from failover.records import AttemptEnded, Record
 from failover.sinks.jsonrpc import jsonrpc
+from failover.strategies import Failover
 from tests.scripted import (
     Run,
     ScriptedPeer,
@@ -98,6 +99,31 @@ def test_method_and_event_param(run: Run) -> None:
     assert first["method"] == "my.method"
     assert list(first["params"].items()) == [("event", "E_TEST"), ("caller", "alice"), ("n", 7)]
     assert second["params"] == {"event": "E_PLAIN"}
+
+
+def test_the_id_of_an_event_stays_the_same(run: Run) -> None:
+    """With `id_param` every socket and every repetition tells the same id, given or not; without, none is told."""
+
+    async def main() -> list[Any]:
+        async with ScriptedPeer(error(-32000)) as first, ScriptedPeer() as second:
+            pair = Failover(
+                jsonrpc(first.address, name="a", id_param="ref"),
+                jsonrpc(second.address, name="b", id_param="ref"),
+            )
+            async with opened(pair):
+                named, bare = Event("E_TEST", {"n": 7}, id="a84b-1"), Event("E_TEST", [7])
+                for event in (named, named, bare, bare):
+                    assert (await pair.deliver(event)).confirmed
+            plain = jsonrpc(second.address)
+            async with opened(plain):
+                await plain.deliver(named)
+            return [json.loads(call.raw)["params"] for call in (*first.calls, *second.calls)]
+
+    *told, without = run(main)
+    bare = told[2][-1]
+    assert len(bare["ref"]) == 32
+    assert told == [{"n": 7, "ref": "a84b-1"}, {"n": 7, "ref": "a84b-1"}, [7, bare], [7, bare]] * 2
+    assert without == {"n": 7}
 
 
 def test_a_deadline_shorter_than_the_timeout_abandons(run: Run) -> None:

@@ -276,6 +276,7 @@ def test_options_out_of_range(wrong: dict[str, Any]) -> None:
         ({"timeout": True}, "timeout"),
         ({"name": ""}, "name"),
         ({"event_param": ""}, "event_param"),
+        ({"id_param": ""}, "id_param"),
         ({"at_limit": "later"}, "at_limit must be one of 'wait', 'next', 'reject'"),
         ({"verdicts": {"x": "next"}}, "error code must be an integer"),
         ({"verdicts": {1: "maybe"}}, "verdict of error code 1 must be one of 'next', 'stop', 'busy', 'confirm'"),

@@ -14,6 +14,7 @@ import msgspec
 
 from failover.protocol.framing import Framer, Malformed
 from failover.subscriber.dispatch import Request, RpcError
+from failover.subscriber.repeats import take_id
 from failover.subscriber.service import Service
 from failover.subscriber.wire import (
     CALLS,
@@ -233,7 +234,10 @@ class Connection(asyncio.Protocol):
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             self._refuse(raw_id, batch, RpcError(INVALID_PARAMS, "Invalid params", str(error)))
             return
-        request = Request(call.method, params, raw_id, self._peer)
+        event_id = None
+        if self._settings.id_param is not None:
+            params, event_id = take_id(params, self._settings.id_param)
+        request = Request(call.method, params, raw_id, self._peer, event_id)
         try:
             result = self._service.dispatch(request)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the application's own errors end here
@@ -286,6 +290,8 @@ class Connection(asyncio.Protocol):
 
     def _confirm(self, request: Request, batch: _Batch | None, result: object) -> None:
         """Say that the function has returned."""
+        if self._service.repeats is not None:
+            self._service.repeats.confirmed(request, result)
         if request.raw_id is None:
             self._answer(batch, None)
             return
@@ -303,6 +309,8 @@ class Connection(asyncio.Protocol):
             self._counters.failed += 1
             _logger.error("%s from %s: its function failed", request.method, request.peer, exc_info=error)
             error = RpcError(INTERNAL_ERROR, "Internal error")
+        if self._service.repeats is not None:
+            self._service.repeats.refused(request, error)
         self._refuse(request.raw_id, batch, error)
 
     def _refuse(self, raw_id: bytes | None, batch: _Batch | None, error: RpcError) -> None:

@@ -40,12 +40,14 @@ class Request(msgspec.Struct, frozen=True):
         params: A dict, a list, or None when there were none.
         raw_id: The id as it came, in JSON; None for a notification.
         peer: Who sent it, as `host:port`.
+        event_id: The event's id, taken out of the params if the subscriber's `id_param` asks for it; None without one.
     """
 
     method: str
     params: Any
     raw_id: bytes | None
     peer: str
+    event_id: str | int | None = None
 
     @property
     def id(self) -> int | float | str | None:

@@ -17,6 +17,7 @@ import attrs
 from failover.errors import ConfigError, UsageError
 from failover.subscriber.connection import Connection
 from failover.subscriber.dispatch import Dispatch
+from failover.subscriber.repeats import Repeats
 from failover.subscriber.service import Counters, Service, Settings, SubscriberStatus
 
 __all__ = ["Subscriber"]
@@ -50,6 +51,14 @@ class Subscriber:
             answered (what one read brought is kept); also the most requests that a batch may have.
         max_unread: Bytes of replies that the peer has left unread, at which nothing more is read or begun.
         drain: Seconds that `aclose` waits for what is in flight.
+        id_param: The param that holds an event's id, as a sender's `jsonrpc(…, id_param=…)` puts it there: an event
+            that comes again, over whatever connection, is answered as the first time and not handled again. Functions
+            don't see it among the params; the whole `Request` has it as `event_id`. None takes every request for a new
+            event.
+        window: Seconds for which a confirmed event is remembered, with its result; it is forgotten when the subscriber
+            closes.
+        max_remembered: How many confirmed events are remembered; the oldest are forgotten first. (So they are when ids
+            and results together are larger than 64 MiB.)
         replace_bad_utf8: Whether params with bytes that aren't UTF-8, which OpenSIPS passes on as SIP brought them, are
             read with U+FFFD in their place; False refuses them with -32602.
         ssl_context: Serve TLS, as this says.
@@ -73,6 +82,9 @@ class Subscriber:
         max_in_flight: int = 1024,
         max_unread: int = 256 * 1024,
         drain: float = 5.0,
+        id_param: str | None = None,
+        window: float = 600.0,
+        max_remembered: int = 100_000,
         replace_bad_utf8: bool = False,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -90,6 +102,9 @@ class Subscriber:
             max_connections=max_connections,
             max_in_flight=max_in_flight,
             max_unread=max_unread,
+            id_param=id_param,
+            window=window,
+            max_remembered=max_remembered,
             replace_bad_utf8=replace_bad_utf8,
         )
         self._dispatch = Dispatch()
@@ -175,7 +190,7 @@ class Subscriber:
         if self._service is not None:
             raise UsageError("this subscriber is started already; close it before it's started again")
         loop = asyncio.get_running_loop()
-        service = self._service = Service(self._settings, self._dispatch, self._counters)
+        service = self._service = Service(self._settings, self._dispatch, self._counters, self._repeats(loop))
         try:
             server = await loop.create_server(
                 functools.partial(Connection, service, loop),
@@ -271,6 +286,14 @@ class Subscriber:
             with contextlib.suppress(RuntimeError):  # its loop has ended already, by an error that ends programs
                 ending[0]()
             thread.join()
+
+    def _repeats(self, loop: asyncio.AbstractEventLoop) -> Repeats | None:
+        settings = self._settings
+        if settings.id_param is None:
+            return None
+        return Repeats(
+            self._dispatch, loop, window=settings.window, most=settings.max_remembered, counters=self._counters
+        )
 
     def status(self) -> SubscriberStatus:
         """Count what was done and is being done; may be called from any thread."""

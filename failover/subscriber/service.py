@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
 from failover.errors import ConfigError
-from failover.subscriber.dispatch import Dispatch
+from failover.sink import check_name, check_seconds
+from failover.subscriber.dispatch import Request
 
 if TYPE_CHECKING:
     from failover.subscriber.connection import Connection
+    from failover.subscriber.repeats import Repeats
 
 __all__ = ["Counters", "Service", "Settings", "SubscriberStatus"]
 
@@ -26,6 +29,15 @@ def _positive(_settings: object, field: attrs.Attribute[float | None], value: fl
         raise ConfigError(f"{field.name} is {value} seconds; expected more than 0, or None")
 
 
+def _seconds(_settings: object, field: attrs.Attribute[float], value: float) -> None:
+    check_seconds(field.name, value)
+
+
+def _name(_settings: object, field: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        check_name(f"parameter ({field.name})", value)
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """How connections behave; `Subscriber` says what each means."""
@@ -38,6 +50,9 @@ class Settings:
     max_connections: int = attrs.field(validator=_at_least_one)
     max_in_flight: int = attrs.field(validator=_at_least_one)
     max_unread: int = attrs.field(validator=_at_least_one)
+    id_param: str | None = attrs.field(validator=_name)
+    window: float = attrs.field(validator=_seconds)
+    max_remembered: int = attrs.field(validator=_at_least_one)
 
 
 @attrs.define
@@ -53,6 +68,8 @@ class Counters:
     failed: int = 0
     malformed: int = 0
     dropped: int = 0
+    repeats: int = 0
+    forgotten: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +88,9 @@ class SubscriberStatus:
         failed: Requests and notifications whose function raised something other than an `RpcError`.
         malformed: Values that are no request, and streams that could not be read any further.
         dropped: Received but never begun, because the peer was gone or the subscriber closed.
+        repeats: Requests and notifications whose event had come before, so that no function was called for them; they
+            are counted above as well, as what they are and as what they were answered.
+        forgotten: Confirmed events that were forgotten within their window, since there were too many to remember.
     """
 
     connections: int
@@ -84,6 +104,8 @@ class SubscriberStatus:
     failed: int
     malformed: int
     dropped: int
+    repeats: int
+    forgotten: int
 
 
 class Service:
@@ -93,12 +115,20 @@ class Service:
         settings: How they behave.
         dispatch: Where requests go.
         counters: What they count in.
+        repeats: Knows the events that came before, if that is wanted; it then stands before `dispatch`.
     """
 
-    def __init__(self, settings: Settings, dispatch: Dispatch, counters: Counters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        dispatch: Callable[[Request], object],
+        counters: Counters,
+        repeats: Repeats | None = None,
+    ) -> None:
         self.settings = settings
-        self.dispatch = dispatch
+        self.dispatch = dispatch if repeats is None else repeats
         self.counters = counters
+        self.repeats = repeats
         self.draining = False
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Future[object]] = set()

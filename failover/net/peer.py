@@ -49,7 +49,14 @@ class PeerKey:
 
 
 class PeerOwner(Protocol):
-    """Whoever keeps peers."""
+    """Whoever keeps peers, and what they all share."""
+
+    loop: asyncio.AbstractEventLoop
+    sweep: Sweep
+    rng: Random
+    """For first ids and jitter."""
+    linger: float
+    """Seconds for which a connection outlives its last lease."""
 
     def drop(self, peer: Peer) -> None:
         """It is closed."""
@@ -105,11 +112,7 @@ class Peer:
     Args:
         key: Which one.
         options: Bounds and habits of its connection.
-        loop: The loop it lives on.
-        sweep: The loop's sweep.
-        rng: For first ids and jitter.
-        linger: Seconds for which the connection outlives its last lease.
-        owner: Is told when it is closed.
+        owner: Has what it shares with other peers, and is told when it is closed.
     """
 
     __slots__ = (
@@ -118,13 +121,9 @@ class Peer:
         "_failing_since",
         "_failures",
         "_leases",
-        "_linger",
-        "_loop",
         "_made",
         "_owner",
         "_pause",
-        "_rng",
-        "_sweep",
         "_timer",
         "_waited",
         "closed",
@@ -132,25 +131,11 @@ class Peer:
         "options",
     )
 
-    def __init__(
-        self,
-        key: PeerKey,
-        options: ConnectionOptions,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        sweep: Sweep,
-        rng: Random,
-        linger: float,
-        owner: PeerOwner,
-    ) -> None:
+    def __init__(self, key: PeerKey, options: ConnectionOptions, owner: PeerOwner) -> None:
         self.key = key
         self.options = options
-        self._loop = loop
-        self._sweep = sweep
-        self._rng = rng
-        self._linger = linger
         self._owner = owner
-        self._leases: list[Lease] = []
+        self._leases: tuple[Lease, ...] = ()
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -166,7 +151,7 @@ class Peer:
         if not self._leases:
             self._stop_timer()
         lease = Lease(self, observers, lazy=lazy)
-        self._leases.append(lease)
+        self._leases = (*self._leases, lease)
         if not lazy:
             self.connection()
         return lease
@@ -175,12 +160,12 @@ class Peer:
         """Give a claim back; the last one closes the connection after the linger."""
         if lease not in self._leases:
             return
-        self._leases.remove(lease)
+        self._leases = tuple(other for other in self._leases if other is not lease)
         if self._leases or self.closed:
             return
         self._stop_timer()
-        if self._linger:
-            self._timer = self._loop.call_later(self._linger, self.close)
+        if self._owner.linger:
+            self._timer = self._owner.loop.call_later(self._owner.linger, self.close)
         else:
             self.close()
 
@@ -220,7 +205,7 @@ class Peer:
         """A connection broke; have a new one made in the background, at the policy's pace."""
         if connection is not self._connection or self.closed:
             return
-        now = self._loop.time()
+        now = self._owner.loop.time()
         self._tell(connected=False, reason=reason, now=now)
         if self.closed or all(lease.lazy for lease in self._leases):
             return
@@ -231,22 +216,22 @@ class Peer:
             self._waited = 0.0
         self._failures += 1
         state = PolicyState(self._failures, self._failing_since, now, self._waited)
-        self._pause = delay(self.options.reconnect, state) * (1.0 + self._rng.random() * _JITTER)
+        self._pause = delay(self.options.reconnect, state) * (1.0 + self._owner.rng.random() * _JITTER)
         self._waited += self._pause
         self._stop_timer()
-        self._timer = self._loop.call_later(self._pause, self.connection)
+        self._timer = self._owner.loop.call_later(self._pause, self.connection)
 
     def odd(self, problem: str, excerpt: bytes) -> None:
         """Tell observers of something that the peer sent."""
-        record = BadReply(str(self.key), problem, excerpt, self._loop.time())
-        for lease in list(self._leases):
+        record = BadReply(str(self.key), problem, excerpt, self._owner.loop.time())
+        for lease in self._leases:
             notify(lease.observers, record)
 
     def _connect(self) -> Connection:
         self._stop_timer()
-        first_id = self._rng.randint(1, MAX_ID)
-        connection = self._connection = Connection(self, self._loop, self._sweep, self.options, first_id)
-        self._connecting = self._loop.create_task(self._dial(connection))
+        first_id = self._owner.rng.randint(1, MAX_ID)
+        connection = self._connection = Connection(self, self._owner.loop, self._owner.sweep, self.options, first_id)
+        self._connecting = self._owner.loop.create_task(self._dial(connection))
         return connection
 
     async def probe(self, timeout: float) -> str:
@@ -260,10 +245,10 @@ class Peer:
 
     async def _reach(self, protocol: Callable[[], asyncio.Protocol], seconds: float) -> asyncio.Transport:
         """Make a connection; an OSError says why there is none, in words of ours."""
-        key = self.key
+        key, loop = self.key, self._owner.loop
         try:
             async with asyncio.timeout(seconds):
-                return await dial(self._loop, protocol, key.host, key.port, ssl=key.ssl, server_name=key.server_name)
+                return await dial(loop, protocol, key.host, key.port, ssl=key.ssl, server_name=key.server_name)
         except TimeoutError:
             raise OSError(f"no answer within {seconds:g} s") from None
         except Exception as error:  # resolving, connecting and TLS fail in many ways; whatever it is, nothing left
@@ -280,7 +265,7 @@ class Peer:
             raise
         else:
             self._keep_alive(transport)
-            self._made = self._loop.time()
+            self._made = self._owner.loop.time()
             self._tell(connected=True, reason="", now=self._made)
         finally:
             if self._connecting is task:
@@ -303,7 +288,7 @@ class Peer:
 
     def _tell(self, *, connected: bool, reason: str, now: float) -> None:
         record = ConnectionChanged(str(self.key), connected, reason, now)
-        for lease in list(self._leases):
+        for lease in self._leases:
             notify(lease.observers, record)
 
 

@@ -40,10 +40,11 @@ class Peers:
     """
 
     def __init__(self, *, rng: Random | None = None, linger: float = 0.0) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._rng = Random() if rng is None else rng  # ids and jitter, no secrets
-        self._linger = check_seconds("linger", linger, zero=True)
-        self._sweep = Sweep(self._loop)
+        # What each peer would otherwise keep for itself.
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.sweep = Sweep(self.loop)
+        self.rng = Random() if rng is None else rng  # ids and jitter, no secrets
+        self.linger = check_seconds("linger", linger, zero=True)
         self._peers: dict[PeerKey, Peer] = {}
         self._dedicated: dict[Peer, None] = {}
         self.closed = False
@@ -92,9 +93,9 @@ class Peers:
         """
         if self.closed:
             raise ClosedError("these peers are closed; open the group with others")
-        if asyncio.get_running_loop() is not self._loop:
+        if asyncio.get_running_loop() is not self.loop:
             raise WrongLoopError("peers belong to the loop they were made on; make others on this one")
-        if getattr(self._loop, "simulated", False) and is_random(options.reconnect):
+        if getattr(self.loop, "simulated", False) and is_random(options.reconnect):
             raise ConfigError(
                 f"the reconnect policy for {key} waits at random, which no seed repeats; in a simulation take one that"
                 " doesn't, e.g. wait_exponential(max=10): connections add a jitter of their own"
@@ -128,7 +129,7 @@ class Peers:
         await self.aclose()
 
     def _make(self, key: PeerKey, options: ConnectionOptions) -> Peer:
-        return Peer(key, options, loop=self._loop, sweep=self._sweep, rng=self._rng, linger=self._linger, owner=self)
+        return Peer(key, options, self)
 
     def drop(self, peer: Peer) -> None:
         """Forget a peer that is closed."""

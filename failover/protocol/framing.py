@@ -108,15 +108,16 @@ class Framer(Generic[T]):
         self._max_depth = max_depth
         self._run = min(_RUN, max_frame)
         self._offset = 0  # bytes of the stream before the piece at hand
-        self._held = bytearray()  # the incomplete value; while it isn't empty only the scanner runs
-        self._closers = bytearray()  # the brackets it still needs, outermost first
+        # Most connections never see half a value: these two are made when the first one comes.
+        self._held: bytearray | None = None  # the incomplete value; while there is one only the scanner runs
+        self._closers: bytearray | None = None  # the brackets it still needs, outermost first
         self._in_string = False
         self._escaped = False  # the last byte was a backslash in a string
 
     @property
     def buffered(self) -> int:
         """Bytes of the incomplete value that is held; never more than `max_frame`."""
-        return len(self._held)
+        return len(self._held) if self._held else 0
 
     def feed(self, data: bytes) -> list[T | Malformed]:
         """Take the next bytes of the stream and return the values that they complete, in the stream's order.
@@ -153,7 +154,7 @@ class Framer(Generic[T]):
                     position = tried
         except FramingError as fault:
             self.broken = fault
-            self._held = bytearray()
+            self._held = None
         self._offset += size
         return found
 
@@ -199,7 +200,7 @@ class Framer(Generic[T]):
             start = _space(data, start, len(data)).end()
             if start == len(data):
                 return start
-        stop = min(len(data), start + self._max_frame - len(held))
+        stop = min(len(data), start + self._max_frame - self.buffered)
         first = held[0] if held else data[start]
         if first in _CLOSERS or first == _QUOTE:
             end = self._end_of_structure(data, start, stop)
@@ -210,12 +211,15 @@ class Framer(Generic[T]):
         if end < 0:
             if stop < len(data):
                 raise FramingError(f"a value of more than {self._max_frame} bytes", self._offset + stop)
-            held += data[start:]
+            if held:
+                held += data[start:]
+            else:
+                self._held = bytearray(data[start:])
             return stop
         if held:
             held += data[start:end]
             frame = bytes(held)
-            self._held = bytearray()
+            self._held = None
         else:
             frame = data[start:end]
         if first in _WORD_STARTS and _SCALAR.fullmatch(frame) is None:
@@ -244,6 +248,8 @@ class Framer(Generic[T]):
         """Find the end of an object, array or string, from where the last piece left off; -1 if it isn't here."""
         position = start
         closers = self._closers
+        if closers is None:
+            closers = self._closers = bytearray()
         while position < stop:
             if self._in_string:
                 position = self._past_string(data, position, stop)
@@ -252,7 +258,7 @@ class Framer(Generic[T]):
                     position = _skip[min(self._max_depth - len(closers), 3)](data, position, stop).end()
                     if position == stop:
                         return -1
-                self._structural(data[position], position)
+                self._structural(closers, data[position], position)
                 position += 1
             if not self._in_string and not closers:
                 return position
@@ -269,9 +275,8 @@ class Framer(Generic[T]):
         self._escaped = self._in_string = data[position] == _BACKSLASH  # with nothing after it, or else the quote
         return position + 1
 
-    def _structural(self, byte: int, position: int) -> None:
+    def _structural(self, closers: bytearray, byte: int, position: int) -> None:
         """Open a string, open a bracket or close one."""
-        closers = self._closers
         if byte == _QUOTE:
             self._in_string = True
         elif byte in _CLOSERS:

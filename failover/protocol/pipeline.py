@@ -99,7 +99,7 @@ class Pipeline:
         tombstone_age: float = 60.0,
     ) -> None:
         self._framer = Framer(REPLIES, max_frame=max_frame, max_depth=max_depth)
-        self._lanes: dict[float, Lane] = {}
+        self._lanes: tuple[Lane, ...] = ()  # few, and only ever replaced: telling an exchange may make another one
         self._only: Lane | None = None  # the usual case: all exchanges have one timeout
         self._tombstones: dict[int, tuple[float, Exchange]] = {}  # with the time of expiry, oldest first
         self._max_tombstones = max_tombstones
@@ -137,10 +137,12 @@ class Pipeline:
 
     def lane(self, timeout: float) -> Lane:
         """The lane of one timeout, in seconds; made when it is first asked for."""
-        lane = self._lanes.get(timeout)
-        if lane is None:
-            lane = self._lanes[timeout] = Lane(timeout)
-            self._only = lane if len(self._lanes) == 1 else None
+        for lane in self._lanes:
+            if lane.timeout == timeout:
+                return lane
+        lane = Lane(timeout)
+        self._only = None if self._lanes else lane
+        self._lanes = (*self._lanes, lane)
         return lane
 
     def begin(self, exchange: Exchange, lane: Lane) -> int:
@@ -188,7 +190,7 @@ class Pipeline:
     def expire(self, now: float) -> float:
         """Expire what has waited for its lane's timeout, never early; return when the next is due, infinity if none."""
         earliest = inf
-        for lane in list(self._lanes.values()):  # telling one of them may make another lane
+        for lane in self._lanes:
             timeout = lane.timeout
             due: list[int] = []
             for request_id, exchange in lane.items():
@@ -213,7 +215,7 @@ class Pipeline:
     def break_off(self, reason: str, now: float) -> None:
         """The connection is gone: tell everything that waits, and forget what has expired."""
         self._tombstones.clear()
-        for lane in list(self._lanes.values()):
+        for lane in self._lanes:
             waiting = list(lane.values())
             lane.clear()
             self.pending -= len(waiting)
@@ -223,24 +225,24 @@ class Pipeline:
     def forget(self) -> None:
         """Forget all that waits and all that has expired, without a word to them."""
         self._tombstones.clear()
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.clear()
         self.pending = 0
 
     def waiting(self) -> Iterator[Exchange]:
         """What waits, newest first within its lane; a snapshot."""
-        for lane in list(self._lanes.values()):
+        for lane in self._lanes:
             yield from reversed(list(lane.values()))
 
     def _claim(self, request_id: int) -> Exchange | None:
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             exchange = lane.pop(request_id, None)
             if exchange is not None:
                 return exchange
         return None
 
     def _known(self, request_id: int) -> bool:
-        return request_id in self._tombstones or any(request_id in lane for lane in self._lanes.values())
+        return request_id in self._tombstones or any(request_id in lane for lane in self._lanes)
 
     def _issued(self, request_id: int) -> bool:
         """Whether this connection ever gave out an id: they are given out in order, around the end of the range."""

@@ -111,7 +111,7 @@ def _out_for_longer(strategy: Strategy, child: Child, seconds: float, reason: st
 def _match_by_order(pipeline: Pipeline, data: bytes, now: float) -> list[Any]:
     for reply in pipeline._framer.feed(data):
         if type(reply) is Reply:
-            oldest = min((key for lane in pipeline._lanes.values() for key in lane), default=None)
+            oldest = min((key for lane in pipeline._lanes for key in lane), default=None)
             exchange = None if oldest is None else pipeline._claim(oldest)
             if exchange is not None:
                 pipeline.pending -= 1

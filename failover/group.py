@@ -75,6 +75,7 @@ class Group:
     def _reset(self) -> None:
         self.watchers: list[Callable[[News], None]] = []
         self._told = self.observers
+        self._above: tuple[Observer, ...] = ()  # those of the group that this one is nested in
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sink: Sink | None = None
         self._deliver: Any = None
@@ -114,6 +115,7 @@ class Group:
         if self._loop is not None:
             raise UsageError(f"group {self.name!r} is open already; close it first, or share the open one")
         self._nested = opening is not None
+        self._above = () if opening is None else opening.observers
         if opening is None:
             peers = Peers.current() if self._peers is None else self._peers
             opening = Opening(peers, partial(build, defaults=self._defaults), self._rng, self.observers)
@@ -196,15 +198,14 @@ class Group:
         except asyncio.CancelledError as cancelled:
             if self._told:
                 left: Receipt | None = getattr(cancelled, "receipt", None)
-                told = untold(event, self._sink or self, asyncio.get_running_loop().time()) if left is None else left
-                notify(self._told, DeliveryEnded(self.name, told))
+                self._tell(untold(event, self._sink or self, asyncio.get_running_loop().time()) if left is None else left)
             raise
         finally:
             self._in_flight -= 1
             if self._idle is not None and not self._in_flight and not self._idle.done():
                 self._idle.set_result(None)
         if self._told:
-            notify(self._told, DeliveryEnded(self.name, receipt))
+            self._tell(receipt)
         return receipt
 
     async def deliver_many(
@@ -367,8 +368,15 @@ class Group:
         named = [self._named(receipt) for receipt in receipts] if self._nested else list(receipts)
         if self._told:
             for receipt in named:
-                notify(self._told, DeliveryEnded(self.name, receipt))
+                self._tell(receipt)
         return named
+
+    def _tell(self, receipt: Receipt) -> None:
+        """Tell observers of a delivery; to those of an outer group it is a part of theirs."""
+        if self._above:
+            notify(self._above, DeliveryEnded(self.name, receipt, part=True))
+        if self.observers:
+            notify(self.observers, DeliveryEnded(self.name, receipt))
 
     def _named(self, receipt: Receipt) -> Receipt:
         return Receipt(

@@ -46,10 +46,12 @@ class DeliveryEnded:
     Args:
         group: The group's name.
         receipt: Its receipt; on cancellation, what there is of it.
+        part: Whether it is a part of a delivery of which the same observer is told as well: the group is nested there.
     """
 
     group: str
     receipt: Receipt
+    part: bool = False
 
 
 @frozen

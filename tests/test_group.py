@@ -309,8 +309,9 @@ def test_a_group_within_a_group() -> None:
             assert [child.name for child in outer.status().children[0].children] == ["inner", "c"]
 
     run(main())
-    assert [record.group for record in of(DeliveryEnded, inside)] == ["inner"]
-    assert [record.group for record in of(DeliveryEnded, outside)] == ["inner", "outer", "outer"]
+    assert [(record.group, record.part) for record in of(DeliveryEnded, inside)] == [("inner", False)]
+    told = [(record.group, record.part) for record in of(DeliveryEnded, outside)]
+    assert told == [("inner", True), ("outer", False), ("outer", False)]
     assert {record.child for record in of(Quarantined, inside)} == {"a", "b"}
     assert {record.child for record in of(Quarantined, outside)} == {"a", "b", "inner"}
 

@@ -38,6 +38,7 @@ import trustme
 from attrs import field, frozen
 
 from failover import schemes
+from failover.adapters.prometheus import Metrics
 from failover.errors import AddressError
 from failover.schemes import parse_address
 from failover.subscriber import Request, RpcError, Subscriber
@@ -323,12 +324,21 @@ def _run(stage: Stage, block: Block, after: Block | None) -> None:
             stage.console(block)
         case "toml":
             tomllib.loads(block.text)
+        case "yaml":
+            _check_rules(block)
         case "":
             _parse_subscriptions(block)
         case "text" | "{eval-rst}" | "{toctree}":  # compared above; Sphinx's own
             pass
         case other:
             pytest.fail(f"{block.place}: a block of {other!r} can't be run; say why not, or how", pytrace=False)
+
+
+def _check_rules(block: Block) -> None:
+    """Rules for Prometheus; each metric that they name is one of ours."""
+    families = [family.name for family in Metrics(None).describe()]
+    ours = {f"{family}{ending}" for family in families for ending in ("", "_total", "_count")}
+    assert (named := set(re.findall(r"\bfailover_\w+", block.text))) <= ours, f"{block.place}: {named - ours}"
 
 
 def _parse_subscriptions(block: Block) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import merge
-from itertools import islice
+from itertools import accumulate, islice
 from struct import Struct
 from typing import Any, Final
 
@@ -113,7 +113,8 @@ class Circle:
 
     A key's score for a name is the distance from any of the key's eight points on a circle to the next of the name's
     points; the smallest comes first. Since a score depends on that name and key alone, leaving one out changes nothing
-    in the order of the others. The first one is found with eight binary searches, whatever the number of names.
+    in the order of the others. The points are as good as random, so that the first bits of a point tell where the next
+    one is: the first name is found as fast among a thousand as among three.
 
     Args:
         names: Different ones.
@@ -124,13 +125,20 @@ class Circle:
         self._points = array("Q", [point for point, _ in points])
         self._owners = array("L", [at for _, at in points])
         self._count = len(points) // _POINTS
+        bits = len(points).bit_length()
+        self._shift = 64 - bits
+        numbers = [0] * ((1 << bits) + 1)  # how many points begin with these bits
+        for point in self._points:
+            numbers[(point >> self._shift) + 1] += 1
+        self._begin = array("L", accumulate(numbers))  # how many lie before them
 
     def first(self, key: bytes) -> int:
         """The position of the name that comes first for a key."""
-        points = self._points
+        points, begin, shift = self._points, self._begin, self._shift
         best, owner = _ROUND, 0
         for point in _WORDS.unpack(blake2b(key).digest()):
-            at = bisect_left(points, point)
+            bits = point >> shift
+            at = bisect_left(points, point, begin[bits], begin[bits + 1])
             if at == len(points):
                 at = 0
             distance = (points[at] - point) % _ROUND

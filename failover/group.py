@@ -198,7 +198,9 @@ class Group:
         except asyncio.CancelledError as cancelled:
             if self._told:
                 left: Receipt | None = getattr(cancelled, "receipt", None)
-                self._tell(untold(event, self._sink or self, asyncio.get_running_loop().time()) if left is None else left)
+                self._tell(
+                    untold(event, self._sink or self, asyncio.get_running_loop().time()) if left is None else left
+                )
             raise
         finally:
             self._in_flight -= 1

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import merge
 from itertools import accumulate, islice
 from struct import Struct
-from typing import Any, Final
+from typing import Final
 
-from failover.errors import ConfigError
-from failover.event import Event, Params
+from failover.event import Event
 from failover.health import Health
 from failover.sequential import Sequential
 from failover.sink import Opening
+from failover.strategies.key import Key, check_key, key_of
 from failover.strategy import Child, Declared
 
 __all__ = ["Circle", "Sticky"]
@@ -41,7 +41,7 @@ class Sticky(Sequential):
     Args:
         children: Sinks or addresses; their names are what is hashed.
         key: The name of the param that holds the key, or a function of the event that returns it. An event without it
-            (or with None) has nothing to stick to and is placed by its id.
+            (or with None, or of which the function raises) has nothing to stick to and is placed by its id.
         name: How it is called in receipts; the class's name by default.
         quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well.
@@ -58,7 +58,7 @@ class Sticky(Sequential):
     def __init__(
         self,
         *children: Declared,
-        key: str | Callable[[Event], object] = "callid",
+        key: Key = "callid",
         name: str | None = None,
         quarantine: float | None = None,
         quarantine_rejected: bool = False,
@@ -73,11 +73,7 @@ class Sticky(Sequential):
             last_resort=last_resort,
             health=health,
         )
-        if not callable(key) and not (isinstance(key, str) and key):
-            raise ConfigError(
-                f"the key of {self.name} must be the name of a param or a function of the event, not {key!r}"
-            )
-        self.key = key
+        self.key = check_key(self.name, key)
 
     async def open(self, opening: Opening) -> None:
         """Open all children and place them on the circle."""
@@ -90,11 +86,9 @@ class Sticky(Sequential):
         children = self.children
         if not children:  # not open
             return children
-        key = self.key
-        value = key(event) if callable(key) else _param(event.params, key)
-        if value is None:
-            value = event.id
-        data = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+        data = key_of(self.key, event)
+        if data is None:
+            data = event.id.encode("utf-8", "surrogatepass")
         if len(data) > _LONG:
             data = blake2b(data).digest()
         child = children[self._first(data)]
@@ -169,11 +163,3 @@ def _points(name: str) -> Iterator[int]:
     data = name.encode("utf-8", "surrogatepass")
     for number in range(_POINTS // 8):
         yield from _WORDS.unpack(blake2b(data, salt=number.to_bytes(16, "little")).digest())
-
-
-def _param(params: Params, key: str) -> object:
-    """A param by its name; the first of several. None if there is none, also where params are values alone."""
-    if isinstance(params, (dict, Mapping)):  # almost always a dict, which is seen at once
-        return params.get(key)
-    pairs: list[Any] = [item for item in params or () if type(item) is tuple]
-    return next((value for name, value in pairs if name == key), None)

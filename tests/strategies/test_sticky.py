@@ -7,7 +7,7 @@ import random
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -194,6 +194,24 @@ def test_a_function_as_key() -> None:
             assert firsts == set(LETTERS)
 
     run(main())
+
+
+def test_a_function_that_raises_costs_no_event(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the event is placed by its id, alone and in a batch."""
+
+    async def main() -> None:
+        def key(event: Event) -> object:
+            return cast("Any", event.params)["callid"]
+
+        broken = Event("E_A", {"k": 1}, id="5")
+        async with opened(Sticky(*[FastSink(letter) for letter in LETTERS], key=key)) as strategy:
+            for receipt in [await strategy.deliver(broken), *await strategy.deliver_many([broken, call("1")])]:
+                assert receipt.confirmed
+            order = [child.name for child in strategy.order(broken)]
+            assert order == [LETTERS[at] for at in by_definition(b"5", 4)]
+
+    run(main())
+    assert "no key can be made of Event('E_A', {'k': 1}, id='5')" in caplog.text
 
 
 def test_batches() -> None:

@@ -12,6 +12,7 @@ from failover.strategies.hedge import Hedge
 from failover.strategies.latency_aware import LatencyAware
 from failover.strategies.least_in_flight import LeastInFlight
 from failover.strategies.mirror import Mirror
+from failover.strategies.ordered import Ordered
 from failover.strategies.parallel import Parallel
 from failover.strategies.quorum import Quorum
 from failover.strategies.retry import Retry
@@ -30,6 +31,7 @@ __all__ = [
     "LatencyAware",
     "LeastInFlight",
     "Mirror",
+    "Ordered",
     "Parallel",
     "Quorum",
     "Retry",

@@ -1,0 +1,178 @@
+"""Ordered: events of one key one after the other, different keys side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from attrs import Factory, frozen
+
+from failover.event import Event
+from failover.receipt import Receipt
+from failover.strategies.key import Key, check_key, key_of
+from failover.strategies.queueing import WAITING, Queueing, Turn, came
+from failover.strategy import Declared
+
+__all__ = ["Ordered"]
+
+
+class Ordered(Queueing):
+    """Gives its child the events of one key one after the other, in the order in which they came.
+
+    The next one begins when the one before it has its receipt, whatever that says; so those that are confirmed are
+    confirmed in order, through all that the child does about failures. Events of different keys, and those without a
+    key, don't wait for each other. What is remembered is what is in flight, not the keys.
+
+    Args:
+        child: A sink or an address, most often the whole tree.
+        key: The name of the param that holds the key, or a function of the event that returns it. An event without it
+            (or with None, or of which the function raises) has no order.
+        waiting: How many events may wait for their turn at once, over all keys; what comes beyond is skipped. A batch
+            waits as one for each key.
+        name: How it is called in receipts; the class's name by default.
+
+    Raises:
+        ConfigError: a key that is no name and no function, a bound that is no number, or a child that is none.
+    """
+
+    def __init__(
+        self, child: Declared, *, key: Key = "callid", waiting: int = WAITING, name: str | None = None
+    ) -> None:
+        super().__init__(child, waiting=waiting, name=name)
+        self.key = check_key(self.name, key)
+
+    def _begin(self) -> None:
+        super()._begin()
+        # For each key that has an event under way those that wait, None before the first: most keys never have one.
+        self._lines: dict[bytes, OrderedDict[Turn, Sequence[Event]] | None] = {}
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """Deliver one event when those of its key that came before it are done; SKIPPED if that takes too long."""
+        key = key_of(self.key, event)
+        if key is None:
+            return await super().deliver(event, deadline=deadline)
+        turn = self._enter(key, (event,), deadline)
+        try:
+            if turn is None:
+                return await super().deliver(event, deadline=deadline)
+            began = self._now()
+            refused = await self._wait(event, turn, began)
+            return refused or self._waited(await super().deliver(event, deadline=deadline), began)
+        finally:
+            self._leave(key, turn)
+
+    async def deliver_many(
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,
+    ) -> list[Receipt]:
+        """Deliver a batch: the first events of all keys together, then the second ones, and so on.
+
+        A key of which an event is under way already doesn't hold up the others.
+        """
+        batch = _Batch(events, deadline, self._now())
+        free: list[tuple[bytes | None, list[int]]] = []
+        busy: list[tuple[bytes, list[int], Turn]] = []
+        try:
+            for key, places in self._runs(batch):
+                turn = None
+                if key is not None:
+                    turn = batch.held[key] = self._enter(key, [events[place] for place in places], deadline)
+                    if turn is not None:
+                        busy.append((key, places, turn))
+                        continue
+                free.append((key, places))
+            if busy:
+                async with asyncio.TaskGroup() as tasks:
+                    for key, places, turn in busy:
+                        tasks.create_task(self._one_by_one(batch, key, places, turn))
+                    await self._side_by_side(batch, free)
+            else:
+                await self._side_by_side(batch, free)
+        finally:
+            for key, turn in batch.held.items():
+                self._leave(key, turn)
+        return [batch.receipts[place] for place in range(len(events))]
+
+    def _runs(self, batch: _Batch) -> list[tuple[bytes | None, list[int]]]:
+        """The keys of a batch, each with the places of its events in order; one without a key stands alone."""
+        runs: dict[bytes | int, list[int]] = {}
+        for place, event in enumerate(batch.events):
+            key = key_of(self.key, event)
+            runs.setdefault(place if key is None else key, []).append(place)
+        return [(None if isinstance(key, int) else key, places) for key, places in runs.items()]
+
+    async def _side_by_side(self, batch: _Batch, runs: list[tuple[bytes | None, list[int]]]) -> None:
+        """Deliver the events of keys whose turn it is, a round for each that a key has."""
+        number = 0
+        while runs:
+            turns = [places[number] for _, places in runs]
+            receipts = await super().deliver_many([batch.events[place] for place in turns], deadline=batch.deadline)
+            for place, receipt in zip(turns, receipts, strict=True):
+                batch.receipts[place] = self._waited(receipt, batch.began) if number else receipt
+            number += 1
+            for key, places in runs:
+                if key is not None and len(places) == number:
+                    self._leave(key, batch.held.pop(key))
+            runs = [run for run in runs if len(run[1]) > number]
+
+    async def _one_by_one(self, batch: _Batch, key: bytes, places: list[int], turn: Turn) -> None:
+        """Deliver the events of a key that has to wait for its turn first."""
+        reason = await turn
+        for place in places:
+            event = batch.events[place]
+            if reason:
+                batch.receipts[place] = self._refused(event, batch.began, reason)
+            else:
+                receipt = await super().deliver(event, deadline=batch.deadline)
+                batch.receipts[place] = self._waited(receipt, batch.began)
+        self._leave(key, batch.held.pop(key))
+
+    def _enter(self, key: bytes, events: Sequence[Event], deadline: float | None) -> Turn | None:
+        """Take the place behind all others of a key; None if there is nobody and it may go at once."""
+        if key not in self._lines:
+            self._lines[key] = None
+            return None
+        turn = self._line_up(deadline)
+        if not turn.done():
+            line = self._lines[key]
+            if line is None:
+                line = self._lines[key] = OrderedDict()
+            line[turn] = events
+        return turn
+
+    def _leave(self, key: bytes, turn: Turn | None) -> None:
+        """Give up a place: it is the next one's turn if it was this one's."""
+        if turn is not None and not came(turn):
+            line = self._lines.get(key)
+            if line is not None:
+                line.pop(turn, None)
+            self._drop(turn)
+            return
+        line = self._lines[key]
+        while line:
+            if self._settle(line.popitem(last=False)[0]):
+                return
+        del self._lines[key]
+
+
+@frozen
+class _Batch:
+    """What is known of a batch.
+
+    Args:
+        events: Its events.
+        deadline: For all of them, absolute loop time, seconds.
+        began: Loop time, seconds.
+        receipts: What became of the events, by their place.
+        held: The keys that have a place in line for this batch.
+    """
+
+    events: Sequence[Event]
+    deadline: float | None
+    began: float
+    receipts: dict[int, Receipt] = Factory(dict[int, Receipt])
+    held: dict[bytes, Turn | None] = Factory(dict[bytes, "Turn | None"])

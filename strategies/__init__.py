@@ -11,6 +11,7 @@ from failover.strategies.failover import Failover
 from failover.strategies.hedge import Hedge
 from failover.strategies.latency_aware import LatencyAware
 from failover.strategies.least_in_flight import LeastInFlight
+from failover.strategies.limit import Limit
 from failover.strategies.mirror import Mirror
 from failover.strategies.ordered import Ordered
 from failover.strategies.parallel import Parallel
@@ -30,6 +31,7 @@ __all__ = [
     "Hedge",
     "LatencyAware",
     "LeastInFlight",
+    "Limit",
     "Mirror",
     "Ordered",
     "Parallel",

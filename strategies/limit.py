@@ -1,0 +1,258 @@
+"""Limit: no more than so many events at once, no more than so many a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import inf
+from typing import Final, Literal, get_args
+
+from attrs import Factory, frozen
+from msgspec.structs import replace
+
+from failover.errors import ConfigError
+from failover.event import Event
+from failover.outcome import Verdict
+from failover.receipt import Receipt
+from failover.sink import Opening
+from failover.strategies.queueing import WAITING, Queueing, Turn, came
+from failover.strategy import Declared
+
+__all__ = ["AtLimit", "Limit"]
+
+AtLimit = Literal["wait", "next", "reject"]
+"""What happens to an event for which there is no room: it waits for its turn, or is skipped so that the `next` sink is
+tried, or is `reject`ed: settled as skipped, so that overload isn't passed on. The same as at a socket."""
+
+_EMPTY: Final = -inf
+
+
+class Limit(Queueing):
+    """Bounds what its child is given: how many events at once, how many a second, or both.
+
+    In any `t` seconds never more than `rate * t + burst` events begin. Those that wait go in the order in which they
+    came, each as soon as there is room.
+
+    Args:
+        child: A sink or an address.
+        in_flight: How many events the child may have at once, 1 or more; None for any number.
+        rate: How many events may begin per second; None for any number.
+        burst: How many may begin at once after a pause, 1 or more.
+        at_limit: What happens to an event for which there is no room, see `AtLimit`.
+        waiting: How many events may wait at once, 0 or more; what comes beyond is skipped. A batch waits as one.
+        name: How it is called in receipts; the class's name by default.
+
+    Raises:
+        ConfigError: nothing to limit, or an argument out of its range.
+
+    Source: the generic cell rate algorithm, ITU-T I.371.
+    """
+
+    def __init__(
+        self,
+        child: Declared,
+        *,
+        in_flight: int | None = None,
+        rate: float | None = None,
+        burst: int = 1,
+        at_limit: AtLimit = "wait",
+        waiting: int = WAITING,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(child, waiting=waiting, name=name)
+        if in_flight is None and rate is None:
+            raise ConfigError(f"{self.name} limits nothing: give it in_flight=, rate= or both")
+        if in_flight is not None and (type(in_flight) is not int or in_flight < 1):
+            raise ConfigError(f"in_flight must be how many events at once, 1 or more, or None, not {in_flight!r}")
+        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if rate is not None and (not number or not 0 < rate < inf):
+            raise ConfigError(f"rate must be how many events a second, more than 0, or None, not {rate!r}")
+        if type(burst) is not int or burst < 1:
+            raise ConfigError(f"burst must be how many events may begin at once, 1 or more, not {burst!r}")
+        if rate is None and burst != 1:
+            raise ConfigError(f"burst={burst} is for a rate; give {self.name} rate= as well")
+        if at_limit not in get_args(AtLimit):
+            raise ConfigError(f"at_limit must be one of {', '.join(map(repr, get_args(AtLimit)))}, not {at_limit!r}")
+        self.in_flight = in_flight
+        self.rate = rate
+        self.burst = burst
+        self.at_limit = at_limit
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._busy = 0
+        # The k-th event since `_full`, when as many as `burst` could have begun, begins (k - burst) / rate later or
+        # after that. Counting, where a time would be added to again and again, keeps that exact for ever.
+        self._full = _EMPTY
+        self._count = 0
+
+    async def open(self, opening: Opening) -> None:
+        """Open the child; a rate begins anew, as another loop may have another clock."""
+        await super().open(opening)
+        self._full = _EMPTY
+        self._count = 0
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """Deliver one event, once there is room for it."""
+        turn: Turn | None = None
+        if self._turns or not self._take(1):
+            if self.at_limit != "wait":
+                return self._no_room(event)
+            turn = self._line_up(deadline)
+        try:
+            if turn is None:
+                return await super().deliver(event, deadline=deadline)
+            began = self._now()
+            refused = await self._wait(event, turn, began)
+            return refused or self._waited(await super().deliver(event, deadline=deadline), began)
+        finally:
+            self._leave(turn)
+
+    async def deliver_many(
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,
+    ) -> list[Receipt]:
+        """Deliver a batch, as many of its events together as there is room for.
+
+        Unless `at_limit` is `wait`, an event is turned away if the rate, or what others have in flight, leaves no room.
+        """
+        began = self._now()
+        count = 0 if self._turns else self._take(len(events))
+        if count == len(events):
+            try:
+                return await super().deliver_many(events, deadline=deadline)
+            finally:
+                self._leave(None, count)
+        batch = _Batch(events, deadline, began)
+        async with asyncio.TaskGroup() as tasks:
+            place = 0
+            while True:
+                if count:
+                    wave = tasks.create_task(self._deliver_some(batch, place, count))
+                    wave.add_done_callback(partial(self._ended, batch, count))  # also of one that never began
+                    batch.waves.add(wave)
+                    place += count
+                if place == len(events):
+                    break
+                count = 0 if self._turns else self._take(len(events) - place)
+                if count:
+                    continue
+                if self.at_limit == "wait":
+                    reason = await self._room(deadline)
+                    if reason:
+                        for late in range(place, len(events)):
+                            batch.receipts[late] = self._refused(events[late], batch.began, reason)
+                        break
+                    count = 1 + (0 if self._turns else self._take(len(events) - place - 1))
+                elif batch.waves and self._crowded():
+                    await asyncio.wait(batch.waves, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    batch.receipts[place] = self._no_room(events[place])
+                    place += 1
+        return [batch.receipts[place] for place in range(len(events))]
+
+    async def _deliver_some(self, batch: _Batch, place: int, count: int) -> None:
+        """Deliver events of a batch for which there is room."""
+        now = self._now()
+        receipts = await super().deliver_many(batch.events[place : place + count], deadline=batch.deadline)
+        for at, receipt in enumerate(receipts, place):
+            batch.receipts[at] = self._waited(receipt, batch.began) if now > batch.began else receipt
+
+    def _ended(self, batch: _Batch, count: int, wave: asyncio.Task[None]) -> None:
+        batch.waves.discard(wave)
+        self._leave(None, count)
+
+    async def _room(self, deadline: float | None) -> str:
+        """Wait for room for one event; why there will be none."""
+        turn = self._line_up(deadline)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self._leave(turn)
+            raise
+
+    def _leave(self, turn: Turn | None, count: int = 1) -> None:
+        """Give up a place, or the room that was taken."""
+        if turn is None or came(turn):
+            self._busy -= count
+            self._serve()
+        else:
+            self._drop(turn)
+
+    def _crowded(self) -> bool:
+        """Whether the child has as many events as it may."""
+        return self.in_flight is not None and self._busy >= self.in_flight
+
+    def _take(self, most: int) -> int:
+        """Take room for so many events, or for as many as there is."""
+        if self.in_flight is not None:
+            most = min(most, self.in_flight - self._busy)
+        if self.rate is not None:
+            now = self._now()
+            taken = 0
+            while taken < most and self._allows(now):
+                self._count += 1
+                taken += 1
+            most = taken
+        self._busy += most
+        return most
+
+    def _allows(self, now: float) -> bool:
+        """Whether the rate allows one more event."""
+        if self.rate is None:
+            return True
+        if self._full + self._count / self.rate < now:  # at the very moment counting goes on
+            self._full = now
+            self._count = 0
+        return self._allowed_from(self.rate) <= now
+
+    def _allowed_from(self, rate: float) -> float:
+        return self._full + (self._count + 1 - self.burst) / rate
+
+    def _next(self) -> float:
+        """When there is a deadline, or the rate allows one more of those that wait."""
+        when = super()._next()
+        if self._turns and self.rate is not None and not self._crowded():
+            return min(when, self._allowed_from(self.rate))
+        return when
+
+    def _serve(self) -> None:
+        """Let those go for whom there is room."""
+        while self._turns:
+            turn = next(iter(self._turns))
+            if turn.done():  # cancelled in this turn of the loop
+                self._drop(turn)
+            elif self._take(1):
+                self._settle(turn)
+            else:
+                self._arm()
+                return
+
+    def _no_room(self, event: Event) -> Receipt:
+        """The receipt of an event that is turned away."""
+        limit = f"{self.in_flight} in flight" if self._crowded() else f"{self.rate:g} events a second"
+        receipt = self._refused(event, self._now(), f"no room: {limit}")
+        return replace(receipt, verdict=Verdict.STOP) if self.at_limit == "reject" else receipt
+
+
+@frozen
+class _Batch:
+    """What is known of a batch.
+
+    Args:
+        events: Its events.
+        deadline: For all of them, absolute loop time, seconds.
+        began: Loop time, seconds.
+        receipts: What became of the events, by their place.
+        waves: Parts of it that are under way.
+    """
+
+    events: Sequence[Event]
+    deadline: float | None
+    began: float
+    receipts: dict[int, Receipt] = Factory(dict[int, Receipt])
+    waves: set[asyncio.Task[None]] = Factory(set["asyncio.Task[None]"])

@@ -7,6 +7,7 @@ if __name__ != "failover.strategies":
     raise ImportError(msg)
 
 from failover.strategies.dead_letter import DeadLetter
+from failover.strategies.dedup import Dedup
 from failover.strategies.failover import Failover
 from failover.strategies.hedge import Hedge
 from failover.strategies.latency_aware import LatencyAware
@@ -27,6 +28,7 @@ from failover.strategies.weighted_round_robin import WeightedRoundRobin
 
 __all__ = [
     "DeadLetter",
+    "Dedup",
     "Failover",
     "Hedge",
     "LatencyAware",

@@ -194,21 +194,19 @@ class Limit(Queueing):
         if self.rate is not None:
             now = self._now()
             taken = 0
-            while taken < most and self._allows(now):
+            while taken < most and self._allows(self.rate, now):
                 self._count += 1
                 taken += 1
             most = taken
         self._busy += most
         return most
 
-    def _allows(self, now: float) -> bool:
+    def _allows(self, rate: float, now: float) -> bool:
         """Whether the rate allows one more event."""
-        if self.rate is None:
-            return True
-        if self._full + self._count / self.rate < now:  # at the very moment counting goes on
+        if self._full + self._count / rate < now:  # at the very moment counting goes on
             self._full = now
             self._count = 0
-        return self._allowed_from(self.rate) <= now
+        return self._allowed_from(rate) <= now
 
     def _allowed_from(self, rate: float) -> float:
         return self._full + (self._count + 1 - self.burst) / rate

@@ -9,6 +9,7 @@ import pytest
 from failover.group import Group
 from failover.sink import Sink, open_sink
 from failover.strategies import (
+    Dedup,
     Failover,
     LatencyAware,
     LeastInFlight,
@@ -61,6 +62,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "two of three": lambda kind: Parallel(*children(kind), require=2),
     "ordered": lambda kind: Ordered(nested(kind), key="k"),
     "limit": lambda kind: Limit(nested(kind), in_flight=3),
+    "dedup": lambda kind: Dedup(nested(kind), window=1),
     "nested": nested,
     "group": lambda kind: Group("g", kind("alone", SLOW), drain=0),
     "group of a strategy": lambda kind: Group("g", nested(kind), drain=0),

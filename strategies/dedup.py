@@ -1,0 +1,288 @@
+"""Dedup: the same event again within a while is no event of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, Literal, TypeAlias
+
+from attrs import Factory, define
+
+from failover.errors import ConfigError
+from failover.event import Event
+from failover.outcome import Outcome
+from failover.receipt import Receipt
+from failover.sink import check_seconds
+from failover.strategies.key import key_of
+from failover.strategies.queueing import Queueing, Turn, came
+from failover.strategy import Declared
+
+__all__ = ["Dedup", "Repeat", "Same"]
+
+Same: TypeAlias = Literal["params", "id"] | Callable[[Event], object]
+"""Which events are the same one: those of one name with the same params, those of one id, or those for which a function
+returns the same; an event for which it returns None is like no other."""
+
+_MOST: Final = 10_000
+
+
+class Repeat(Receipt, eq=False, frozen=True, gc=False, kw_only=True):
+    """The receipt of an event that was another one again: what it says is what became of the first one."""
+
+    first: Receipt
+    """The receipt of the first one."""
+
+    @property
+    def maybe_processed(self) -> bool:
+        """Whether any peer may have processed the first one."""
+        return self.first.maybe_processed
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether we stopped waiting for the first one."""
+        return self.first.cut_short
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether the first one's outcome is evidence that the sink is out of order."""
+        return self.first.at_fault
+
+
+class Dedup(Queueing):
+    """Gives its child an event once: what comes again within a while gets the outcome of the first one, and no attempt.
+
+    A repeat while the first one is under way waits for its outcome; if the first one is cancelled, or cut short by its
+    own deadline, one that waits goes on in its place. Once the first one is settled, repeats get its outcome at once,
+    until `window` seconds after it began. If it failed, or was turned away, the next repeat is a new try.
+
+    Args:
+        child: A sink or an address.
+        window: Seconds for which an event is remembered, from when it came.
+        key: Which events are the same one, see `Same`; by default those of one name with the same params.
+        most: How many events are remembered, the oldest is forgotten first; and how many repeats may wait at once.
+        name: How it is called in receipts; the class's name by default.
+
+    Raises:
+        ConfigError: a window that is no positive number of seconds, another key, or a number below 1.
+    """
+
+    def __init__(
+        self, child: Declared, *, window: float, key: Same = "params", most: int = _MOST, name: str | None = None
+    ) -> None:
+        if type(most) is not int or most < 1:
+            raise ConfigError(f"most must be how many events are remembered, 1 or more, not {most!r}")
+        super().__init__(child, waiting=most, name=name)
+        if not callable(key) and key not in ("params", "id"):
+            raise ConfigError(f"the key of {self.name} must be 'params', 'id' or a function of the event, not {key!r}")
+        self.window = check_seconds("window", window)
+        self.key = key
+        self.most = most
+        self.dropped = 0
+        """How many repeats got the outcome of the first one."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._seen: OrderedDict[Hashable, _First] = OrderedDict()
+
+    async def aclose(self) -> None:
+        """Close the child and forget all events; repeats that wait are skipped. Idempotent."""
+        self._seen.clear()
+        await super().aclose()
+
+    async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+        """Deliver one event, or give it the outcome of the one that it is again."""
+        key = self._key(event)
+        if key is None:
+            return await super().deliver(event, deadline=deadline)
+        began = self._now()
+        first = self._known(key, began)
+        if first is None:
+            return await self._deliver_first(key, self._remember(key, began), event, deadline)
+        if first.receipt is None:
+            refused = await self._wait_for(key, first, event, deadline, began)
+            if refused is not None:
+                return refused
+        if first.receipt is not None:
+            return self._repeat(event, first.receipt, began)
+        first.began = self._now()  # this one goes on in its place
+        if key in self._seen:
+            self._seen.move_to_end(key)
+        receipt = await self._deliver_first(key, first, event, deadline)
+        return self._waited(receipt, began)
+
+    async def deliver_many(
+        self,
+        events: Sequence[Event],
+        *,
+        deadline: float | None = None,
+        until: Callable[[Receipt], bool] | None = None,
+    ) -> list[Receipt]:
+        """Deliver those of a batch that are no repeats, as a batch; the others get their outcomes."""
+        began = self._now()
+        batch = _Batch()
+        for place, event in enumerate(events):
+            key = self._key(event)
+            if key is None:
+                batch.fresh.append(place)
+            elif key in batch.firsts:
+                batch.repeats.append((place, batch.firsts[key][0]))
+            else:
+                first = self._known(key, began)
+                if first is None:
+                    batch.firsts[key] = place, self._remember(key, began)
+                    batch.fresh.append(place)
+                elif first.receipt is None:
+                    batch.waiting.append(place)
+                else:
+                    batch.receipts[place] = self._repeat(event, first.receipt, began)
+        if batch.waiting:
+            async with asyncio.TaskGroup() as tasks:
+                running = {
+                    place: tasks.create_task(self.deliver(events[place], deadline=deadline)) for place in batch.waiting
+                }
+                await self._deliver_fresh(batch, events, deadline)
+            batch.receipts.update((place, task.result()) for place, task in running.items())
+        else:
+            await self._deliver_fresh(batch, events, deadline)
+        for place, first_place in batch.repeats:
+            batch.receipts[place] = self._repeat(events[place], batch.receipts[first_place], began)
+        return [batch.receipts[place] for place in range(len(events))]
+
+    async def _deliver_fresh(self, batch: _Batch, events: Sequence[Event], deadline: float | None) -> None:
+        """Deliver those of a batch that are no repeats."""
+        try:
+            receipts = await super().deliver_many([events[place] for place in batch.fresh], deadline=deadline)
+        except BaseException:
+            for key, (_, first) in batch.firsts.items():
+                self._hand_over(key, first)
+            raise
+        batch.receipts.update(zip(batch.fresh, receipts, strict=True))
+        for key, (place, first) in batch.firsts.items():
+            self._end(key, first, batch.receipts[place])
+
+    async def _deliver_first(self, key: Hashable, first: _First, event: Event, deadline: float | None) -> Receipt:
+        """Deliver an event for all that are the same."""
+        try:
+            receipt = await super().deliver(event, deadline=deadline)
+        except BaseException:
+            self._hand_over(key, first)
+            raise
+        self._end(key, first, receipt)
+        return receipt
+
+    async def _wait_for(
+        self, key: Hashable, first: _First, event: Event, deadline: float | None, began: float
+    ) -> Receipt | None:
+        """Wait for the first one; the receipt if that takes too long.
+
+        Once this has returned nothing, the first one has a receipt, or this one has to go on in its place.
+        """
+        turn = self._line_up(deadline)
+        first.waiting[turn] = None
+        try:
+            return await self._wait(event, turn, began)
+        except asyncio.CancelledError:
+            if came(turn) and first.receipt is None:
+                self._hand_over(key, first)
+            raise
+        finally:
+            first.waiting.pop(turn, None)
+            self._drop(turn)
+
+    def _end(self, key: Hashable, first: _First, receipt: Receipt) -> None:
+        """Share the outcome of a first one, unless it is only its own caller's that there is none."""
+        if not receipt.settled and (receipt.cut_short or receipt.outcome is Outcome.SKIPPED):
+            self._hand_over(key, first)
+            return
+        first.receipt = receipt
+        while first.waiting:
+            self._settle(first.waiting.popitem(last=False)[0])
+        if not receipt.settled or receipt.outcome is Outcome.SKIPPED:
+            self._forget(key, first)
+
+    def _hand_over(self, key: Hashable, first: _First) -> None:
+        """Let one that waits go on in the place of the first one."""
+        while first.waiting:
+            if self._settle(first.waiting.popitem(last=False)[0]):
+                return
+        self._forget(key, first)
+
+    def _key(self, event: Event) -> Hashable:
+        """What is the same for events that are the same; None for one that is like no other."""
+        if self.key == "params":
+            return event.name, event.body
+        if self.key == "id":
+            return event.id
+        return key_of(self.key, event)
+
+    def _known(self, key: Hashable, now: float) -> _First | None:
+        """The one that an event of this key is again."""
+        first = self._seen.get(key)
+        return None if first is None or self._over(first, now) else first
+
+    def _over(self, first: _First, now: float) -> bool:
+        return first.receipt is not None and now - first.began >= self.window
+
+    def _remember(self, key: Hashable, now: float) -> _First:
+        """A new first one; those whose time is over, and those that are too many, are forgotten."""
+        self._seen.pop(key, None)
+        while self._seen:
+            oldest = next(iter(self._seen))
+            if len(self._seen) < self.most and not self._over(self._seen[oldest], now):
+                break
+            del self._seen[oldest]
+        first = self._seen[key] = _First(now)
+        return first
+
+    def _forget(self, key: Hashable, first: _First) -> None:
+        if self._seen.get(key) is first:
+            del self._seen[key]
+
+    def _repeat(self, event: Event, first: Receipt, began: float) -> Receipt:
+        """The receipt of an event that was another one again."""
+        self.dropped += 1
+        return Repeat(
+            event,
+            self.name,
+            first.outcome,
+            began,
+            self._now(),
+            verdict=first.verdict,
+            reason=f"the same as an event {max(0.0, began - first.began):.1f} s ago",
+            first=first,
+        )
+
+
+@define(eq=False)
+class _First:
+    """An event that others may be again.
+
+    Args:
+        began: When it came, loop time, seconds.
+        receipt: What became of it, for all that are the same; None while it is under way.
+        waiting: Repeats that wait for that.
+    """
+
+    began: float
+    receipt: Receipt | None = None
+    waiting: OrderedDict[Turn, None] = Factory(OrderedDict[Turn, None])
+
+
+@define
+class _Batch:
+    """A batch, sorted.
+
+    Args:
+        fresh: The places of events that are delivered.
+        firsts: By their keys, the places of those of them that others may be again.
+        repeats: The places of repeats of these, each with that of its first one.
+        waiting: The places of repeats of what is under way already.
+        receipts: What became of the events, by their place.
+    """
+
+    fresh: list[int] = Factory(list[int])
+    firsts: dict[Hashable, tuple[int, _First]] = Factory(dict[Hashable, "tuple[int, _First]"])
+    repeats: list[tuple[int, int]] = Factory(list[tuple[int, int]])
+    waiting: list[int] = Factory(list[int])
+    receipts: dict[int, Receipt] = Factory(dict[int, Receipt])

@@ -1,23 +1,21 @@
-"""Addresses of sockets: text to a tree of values, and back to the same text.
+"""Addresses of sockets: text to values, and back to the same text.
 
 The grammar is OpenSIPS's, written down strictly::
 
-    address = socket | "virtual:" policy 1*( blanks socket )
     socket  = ( "jsonrpc:" | "tcp:" ) host ":" port [ "/" method ]
-    policy  = "FAILOVER" | "PARALLEL" | "ROUND-ROBIN"
     host    = name | IPv4 | "[" IPv6 "]"
 
-A method holds slashes, and, outside `virtual:`, spaces. Without one (or with an empty one) the event's name is the
-method. Nothing is resolved here: an address becomes a sink when a group opens.
+A method holds slashes and spaces. Without one (or with an empty one) the event's name is the method. Nothing is
+resolved here: an address becomes a sink when a group opens. Several sockets in one text are `failover.grammar`'s.
 
-Source: OpenSIPS event_jsonrpc, event_stream (its `tcp:`) and event_virtual, "socket syntax".
+Source: OpenSIPS event_jsonrpc and event_stream (its `tcp:`), "socket syntax".
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -27,29 +25,27 @@ from attrs import Factory, field, frozen
 from failover.errors import AddressError
 
 __all__ = [
-    "POLICIES",
     "SCHEMES",
+    "VIRTUAL",
     "Address",
     "SocketAddress",
     "SocketParser",
     "Span",
-    "VirtualAddress",
-    "parse",
+    "check_text",
+    "one_of",
     "parse_socket",
 ]
 
-POLICIES: Final = ("FAILOVER", "PARALLEL", "ROUND-ROBIN")
+VIRTUAL: Final = "virtual"
+"""The word before the colon of several sockets in one text."""
 
-_VIRTUAL = "virtual"
 _PORT_MAX = 65535
 _PORT = f"a port from 1 to {_PORT_MAX}"
 _HOST = "a host name, an IPv4 address, or an IPv6 address in brackets"
-_BLANK = re.compile(r"[ \t]")
-_TOKEN = re.compile(r"[^ \t]+")
 _NOT_IN_SCHEME = re.compile(r"^[^a-z]|[^a-z0-9+.-]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 _NOT_IN_PORT = re.compile(r"[^0-9]")
-_NOT_IN_METHOD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_NOT_IN_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LABEL_EXPECTED = "1 to 63 letters, digits, '_' or '-', no '-' first or last"
 _NAME_MAX = 253  # RFC 1035 section 2.3.4, as text
@@ -100,6 +96,11 @@ class Address(ABC):
     def __str__(self) -> str:
         """Text that parses to an equal address."""
 
+    @property
+    def called(self) -> str:
+        """How its sink is called in receipts, unless another name is given."""
+        return str(self)
+
 
 def _none_if_empty(method: str | None) -> str | None:
     return method or None
@@ -127,47 +128,12 @@ class SocketAddress(Address):
         _check_scheme(Span(self.scheme))
         _check_host(Span(self.host))
         _port(Span(str(self.port)))
-        _check_method(Span(self.method or ""))
+        check_text(Span(self.method or ""), "a method")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         method = "" if self.method is None else f"/{self.method}"
         return f"{self.scheme}:{host}:{self.port}{method}"
-
-
-def _tuple(children: Iterable[Address]) -> tuple[Address, ...]:
-    return tuple(children)
-
-
-@frozen
-class VirtualAddress(Address):
-    """Several sockets under one policy: `virtual:POLICY a b …`.
-
-    Args:
-        policy: One of `POLICIES`.
-        children: The addresses of the sockets, at least one; none is virtual, none has a blank in its text.
-
-    Raises:
-        AddressError: they can't be written as one address.
-    """
-
-    scheme: str = field(default=_VIRTUAL, init=False, repr=False)
-    policy: str
-    children: tuple[Address, ...] = field(converter=_tuple)
-
-    def __attrs_post_init__(self) -> None:
-        _check_policy(Span(self.policy))
-        if not self.children:
-            raise _no_socket(Span(f"{_VIRTUAL}:{self.policy}"))
-        for child in self.children:
-            whole = Span(str(child))
-            if isinstance(child, VirtualAddress):
-                raise _nested(whole)
-            if blank := _BLANK.search(str(whole)):
-                raise whole.error(blank.start(), f"a blank inside {_VIRTUAL}:", "none: there it ends a socket")
-
-    def __str__(self) -> str:
-        return " ".join((f"{self.scheme}:{self.policy}", *map(str, self.children)))
 
 
 SocketParser: TypeAlias = Callable[[str, Span], Address]
@@ -205,81 +171,20 @@ def parse_socket(scheme: str, rest: Span) -> SocketAddress:
     if before[after : after + 1] != ":":
         raise place.error(after, "no port after the host", f"a colon and {_PORT}")
     port = _port(place.cut(after + 1))
-    _check_method(rest.cut(len(before)))
+    check_text(rest.cut(len(before)), "a method")
     return SocketAddress(scheme, str(host), port, method)
 
 
 SCHEMES: Final[MappingProxyType[str, SocketParser]] = MappingProxyType({"jsonrpc": parse_socket, "tcp": parse_socket})
-
-
-def parse(text: str, *, schemes: Mapping[str, SocketParser] = SCHEMES) -> Address:
-    """The tree that an address means; the same text comes back from `str`, with single spaces between sockets.
-
-    Args:
-        text: The address, whole: nothing may stand before or after it.
-        schemes: The known schemes of sockets, each with what parses the rest; `{**SCHEMES, "x": parse_x}` adds one.
-
-    Returns:
-        A `SocketAddress`, a `VirtualAddress`, or what the parser of another scheme gives.
-
-    Raises:
-        AddressError: the first thing that doesn't fit, with its position in `text` and what was expected.
-    """
-    whole = Span(text)
-    if text.partition(":")[0] == _VIRTUAL:
-        return _parse_virtual(whole, schemes)
-    return _parse_one(whole, schemes, (*schemes, _VIRTUAL))
-
-
-def _parse_virtual(whole: Span, schemes: Mapping[str, SocketParser]) -> VirtualAddress:
-    rest = _after_scheme(whole, _VIRTUAL)
-    words = [rest.cut(*found.span()) for found in _TOKEN.finditer(str(rest))]
-    if not words:
-        raise rest.error(len(str(rest)), "no policy", _one_of(POLICIES))
-    policy, *sockets = words
-    _check_policy(policy)
-    if not sockets:
-        raise _no_socket(whole)
-    return VirtualAddress(str(policy), [_parse_one(socket, schemes, schemes) for socket in sockets])
-
-
-def _parse_one(socket: Span, schemes: Mapping[str, SocketParser], expected: Iterable[str]) -> Address:
-    scheme = str(socket).partition(":")[0]
-    if scheme == _VIRTUAL:
-        raise _nested(socket)
-    if scheme not in schemes:
-        problem = f"unknown scheme {scheme!r}" if scheme else "no scheme"
-        raise socket.error(0, problem, f"{_one_of([f'{known}:' for known in expected])}, in lower case")
-    return schemes[scheme](scheme, _after_scheme(socket, scheme))
-
-
-def _after_scheme(socket: Span, scheme: str) -> Span:
-    if str(socket) == scheme:
-        raise socket.error(len(scheme), f"nothing after {scheme!r}", "a colon and the rest of the address")
-    return socket.cut(len(scheme) + 1)
-
-
-def _nested(socket: Span) -> AddressError:
-    return socket.error(0, f"{_VIRTUAL}: inside {_VIRTUAL}:", "a socket of its own, such as jsonrpc:host:port")
-
-
-def _no_socket(whole: Span) -> AddressError:
-    return whole.error(len(str(whole)), "no socket after the policy", "at least one, such as jsonrpc:host:port")
-
-
-def _check_policy(span: Span) -> None:
-    policy = str(span)
-    if policy not in POLICIES:
-        fits = next(end for end in range(len(policy), -1, -1) if any(p.startswith(policy[:end]) for p in POLICIES))
-        raise span.error(fits, f"unknown policy {policy!r}", _one_of(POLICIES))
+"""What parses the addresses of each scheme that is built in."""
 
 
 def _check_scheme(span: Span) -> None:
     scheme = str(span)
     if odd := _NOT_IN_SCHEME.search(scheme):
         raise span.error(odd.start(), f"{odd[0]!r} in a scheme", "lower-case letters, digits, '+', '.' or '-'")
-    if scheme in {"", _VIRTUAL}:
-        raise span.error(0, f"scheme {scheme!r} for a socket", _one_of(SCHEMES))
+    if scheme in {"", VIRTUAL}:
+        raise span.error(0, f"scheme {scheme!r} for a socket", one_of(SCHEMES))
 
 
 def _check_host(span: Span) -> None:
@@ -330,11 +235,21 @@ def _port(span: Span) -> int:
     return int(number)
 
 
-def _check_method(span: Span) -> None:
-    if odd := _NOT_IN_METHOD.search(str(span)):
-        raise span.error(odd.start(), f"{odd[0]!r} in a method", "text without control characters or lone surrogates")
+def check_text(span: Span, what: str) -> None:
+    """Refuse what can't be shown, and so can't be seen in an address.
+
+    Args:
+        span: A stretch of text.
+        what: What it is, e.g. "a method".
+
+    Raises:
+        AddressError: a control character or half a surrogate pair.
+    """
+    if odd := _NOT_IN_TEXT.search(str(span)):
+        raise span.error(odd.start(), f"{odd[0]!r} in {what}", "text without control characters or lone surrogates")
 
 
-def _one_of(words: Iterable[str]) -> str:
+def one_of(words: Iterable[str]) -> str:
+    """A list of words as a sentence has it: "a, b or c"."""
     *first, last = words
     return f"{', '.join(first)} or {last}" if first else last

@@ -12,10 +12,11 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, overload
 
-from failover.address import Address, VirtualAddress
+from failover.address import Address
 from failover.build import build
 from failover.errors import ClosedError, ConfigError, EventError, UsageError, WrongLoopError
 from failover.event import Event
+from failover.grammar import VirtualAddress
 from failover.group import Group
 from failover.net.peers import Peers
 from failover.receipt import Receipt
@@ -406,6 +407,4 @@ def _identify(event: str, socket: Declared) -> tuple[Key, Sink | Address]:
     given = declared(socket, f"the event interface, for {event!r},")
     if not isinstance(given, Address):
         return id(given), given
-    if isinstance(given, VirtualAddress) and given.policy == "PARALLEL":
-        return " ".join(("virtual:PARALLEL", *sorted(map(str, given.children)))), given
-    return str(given), given
+    return str(given.canonical() if isinstance(given, VirtualAddress) else given), given

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import field, frozen
 
-from failover.address import SCHEMES, Address, SocketParser, parse
+from failover.address import SCHEMES, Address, SocketParser
 from failover.errors import ConfigError
+from failover.grammar import parse
+from failover.options import Kind, Options
+from failover.policy import SOCKETS
 from failover.sink import check_name, check_seconds
 
 if TYPE_CHECKING:
@@ -55,8 +58,9 @@ class Defaults:
             check_name("parameter (id_param)", self.id_param)
 
 
-Maker: TypeAlias = "Callable[[Address, Defaults], Sink]"
-"""Makes the sink of an address that the scheme's own parser gave."""
+Maker: TypeAlias = "Callable[..., Sink]"
+"""Makes the sink of an address that the scheme's own parser gave; it is called with that and the `Defaults`, and with
+what a text says of the socket besides, each as a keyword argument."""
 
 
 @frozen
@@ -67,11 +71,13 @@ class Scheme:
         name: The word before the colon, lower case.
         parse: Makes the address of what follows the colon; raises `rest.error(…)` for what doesn't fit.
         make: Makes the sink of such an address.
+        options: What a text can say of such a socket inside `virtual:`, by name.
     """
 
     name: str
     parse: SocketParser
     make: Maker = field(repr=False)
+    options: Options = field(factory=dict[str, Kind], repr=False)
 
 
 _registry: Final[dict[str, Scheme]] = {}
@@ -87,6 +93,7 @@ def register(scheme: Scheme) -> None:
     known = _registry.setdefault(scheme.name, scheme)
     if known is not scheme:
         raise ConfigError(f"the scheme {scheme.name!r} is there already; two distributions can't both add it")
+    SOCKETS[scheme.name] = scheme.options
 
 
 def find(name: str) -> Scheme | None:
@@ -97,7 +104,7 @@ def find(name: str) -> Scheme | None:
 
 
 def parsers() -> Mapping[str, SocketParser]:
-    """What parses each scheme's addresses, for `failover.address.parse`."""
+    """What parses each scheme's addresses, for `failover.grammar.parse`."""
     _load()
     return SCHEMES | {name: scheme.parse for name, scheme in _registry.items()}
 

@@ -71,7 +71,7 @@ class Strategy:
         self.declared = tuple(declared(child, self.name) for child in children)
         if not self.declared:
             raise ConfigError(f"{self.name} has no children: give it at least one sink or address")
-        names = [child.name if isinstance(child, Sink) else str(child) for child in self.declared]
+        names = [child.name if isinstance(child, Sink) else child.called for child in self.declared]
         for twice in sorted({one for one in names if names.count(one) > 1}):
             raise ConfigError(
                 f"{self.name} has two children named {twice!r}; give one of them another, e.g. jsonrpc(…, name='b')"

@@ -16,7 +16,8 @@ import failover.strategies
 
 ROOT = Path(__file__).parents[1]
 
-WORDS = {"errors", "event", "outcome", "receipt", "verdict", "status", "address", "records", "pacing", "schemes"}
+WORDS = {"errors", "event", "outcome", "receipt", "verdict", "status", "records", "pacing"}
+WORDS |= {"address", "options", "policy", "tokens", "grammar", "schemes"}
 BASES = {"sink", "strategy", "sequential", "fan_out", "held", "probing"}  # of the words these alone know the loop
 RULES = {"health"}
 
@@ -27,7 +28,17 @@ LAYERS = {
     "net": {"net"},
     "sinks": {"sinks", "spool"},
     "strategies": {"strategies"},
-    "faces": {"group", "interface", "subscription", "build", "subscriber", "blocking", "adapters", "shared"},
+    "faces": {
+        "build",
+        "policies",
+        "group",
+        "interface",
+        "subscription",
+        "subscriber",
+        "blocking",
+        "adapters",
+        "shared",
+    },
     "package": {"failover"},
     "testing": {"sim", "testing", "conformance"},
     "apps": {"cli", "relay", "drill", "plugin", "__main__"},

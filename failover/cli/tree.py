@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, cast
 
 from rich.text import Text
 from rich.tree import Tree
 
-from failover.address import Address, SocketAddress, VirtualAddress
+from failover.address import Address, SocketAddress
+from failover.grammar import Pairs, VirtualAddress
+from failover.policy import POLICIES
 
 __all__ = ["draw"]
 
-_POLICIES: Final = {
-    "FAILOVER": "the first that is in service gets the event; if it doesn't confirm, the next one does",
-    "PARALLEL": "all get the event at once, and all must confirm it",
-    "ROUND-ROBIN": "they take turns; if one doesn't confirm, the one after it gets the event",
-}
 _SCHEMES: Final = {
     "jsonrpc": "JSON-RPC 2.0 over TCP, as OpenSIPS 2.4 and 3.0 write it",
     "tcp": "JSON-RPC 2.0 over TCP, as OpenSIPS 3.1 and later write it",
 }
 
 
-def draw(address: Address) -> Tree:
-    """The tree of an address, with what each part of it means."""
+def draw(address: Address, said: Pairs = ()) -> Tree:
+    """The tree of an address, with what each part of it means.
+
+    Args:
+        address: The address.
+        said: What the policy above it says of it, or its text besides the address.
+    """
+    options = _options(said)
     if isinstance(address, VirtualAddress):
-        tree = Tree(_line(address.policy, _POLICIES[address.policy]), guide_style="dim")
-        tree.children.extend(draw(child) for child in address.children)
+        own = _options(address.options)
+        tree = Tree(_line(f"{address.policy}{own}", POLICIES[address.policy].meaning), guide_style="dim")
+        if options:
+            tree.label = Text.assemble((f"{options.strip()} ", "bold"), cast("Text", tree.label))
+        tree.children.extend(draw(*child) for child in zip(address.children, address.said, strict=True))
         return tree
-    tree = Tree(Text(str(address), style="bold"), guide_style="dim")
+    tree = Tree(Text(f"{address}{options}", style="bold"), guide_style="dim")
     tree.add(_line(address.scheme, _SCHEMES.get(address.scheme, "a scheme that another distribution adds")))
     if isinstance(address, SocketAddress):
         tree.add(_line(f"host {address.host}", _kind(address.host)))
@@ -39,6 +45,10 @@ def draw(address: Address) -> Tree:
         else:
             tree.add(_line(f"method {address.method}", "the JSON-RPC method, whatever the event's name is"))
     return tree
+
+
+def _options(pairs: Pairs) -> str:
+    return "".join(f" {name}={value}" for name, value in pairs)
 
 
 def _line(what: str, meaning: str = "") -> Text:

@@ -7,24 +7,27 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from attrs import frozen
 
 import failover.strategies
-from failover.address import Address, SocketAddress, VirtualAddress
+from failover.address import Address, SocketAddress
+from failover.build import build
 from failover.drill.plan import Drill, Own
 from failover.errors import AddressError, ConfigError, FailoverError
-from failover.schemes import parse_address
+from failover.grammar import VirtualAddress
+from failover.schemes import Defaults, parse_address
 from failover.sink import Sink
 from failover.sinks.jsonrpc import JsonRpcSink, jsonrpc
 
 __all__ = ["Tree", "subscribers_of", "tree_of"]
 
+T = TypeVar("T")
+
 _SOCKET_ARGUMENTS: Final = frozenset(
     {"at_limit", "confirm", "dedicated", "event_param", "id_param", "lazy", "name", "null_id", "timeout"}
 )
-_POLICIES: Final = {"FAILOVER": "Failover", "PARALLEL": "Parallel", "ROUND-ROBIN": "RoundRobin"}
 
 
 @frozen
@@ -165,15 +168,23 @@ def _addressed(text: str, path: str) -> Iterator[tuple[str, SocketAddress]]:
     if not text.startswith("virtual:"):
         yield path, _socket(text, path)
         return
-    for child in cast("VirtualAddress", _virtual(text, path)).children:
+    for child in _sockets(_virtual(text, path)):
         yield path, _socket(str(child), path)
 
 
-def _virtual(text: str, path: str) -> Address:
+def _virtual(text: str, path: str) -> VirtualAddress:
     try:
-        return parse_address(text)
+        return cast("VirtualAddress", parse_address(text))
     except AddressError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _sockets(address: VirtualAddress) -> Iterator[Address]:
+    for child in address.children:
+        if isinstance(child, VirtualAddress):
+            yield from _sockets(child)
+        else:
+            yield child
 
 
 def _text(value: object, path: str) -> str:
@@ -215,20 +226,25 @@ class _Builder:
         if "socket" in table:
             address = _socket(table.pop("socket"), f"{path}.socket")
             _known(table, _SOCKET_ARGUMENTS, path, "a socket")
-            return self._sink(address, path, **table)
+            return _made(path, self._sink, address, **table)
         return self._strategy(table, path)
 
     def _address(self, text: str, path: str) -> Sink:
         if not text.startswith("virtual:"):
-            return self._sink(_socket(text, path), path)
-        address = cast("VirtualAddress", _virtual(text, path))
-        children = [self._sink(_socket(str(child), path), path) for child in address.children]
-        made: Callable[..., Sink] = getattr(failover.strategies, _POLICIES[address.policy])
-        options: dict[str, Any] = {} if address.policy == "PARALLEL" else {"quarantine": self._drill.group.quarantine}
-        sink: Sink = _made(path, made, *children, name=self._unique(_POLICIES[address.policy]), **options)
-        return sink
+            return _made(path, self._sink, _socket(text, path))
+        address = _virtual(text, path)
 
-    def _sink(self, leaf: SocketAddress, path: str, **options: Any) -> JsonRpcSink:
+        def socket(child: Address, options: Mapping[str, Any]) -> Sink:
+            return self._sink(_socket(str(child), path), **options)
+
+        def called(name: str) -> str:
+            return self._unique(address.policy if name == str(address) else name)
+
+        group = self._drill.group
+        defaults = Defaults(timeout=group.timeout, quarantine=group.quarantine)
+        return _made(path, build, address, defaults, socket=socket, called=called)
+
+    def _sink(self, leaf: SocketAddress, **options: Any) -> JsonRpcSink:
         subscriber = _name(leaf)
         shown = subscriber if leaf.method is None else f"{subscriber}/{leaf.method}"
         name = self._unique(options.pop("name", shown))
@@ -237,8 +253,7 @@ class _Builder:
         method = "" if leaf.method is None else f"/{leaf.method}"
         self.behind[name] = subscriber
         options.setdefault("timeout", self._drill.group.timeout)
-        sink: JsonRpcSink = _made(path, jsonrpc, f"{leaf.scheme}:{host}:{port}{method}", name=name, **options)
-        return sink
+        return jsonrpc(f"{leaf.scheme}:{host}:{port}{method}", name=name, **options)
 
     def _strategy(self, table: dict[str, Any], path: str) -> Sink:
         children = _children(table, path)
@@ -271,7 +286,7 @@ def _known(table: Mapping[str, Any], options: frozenset[str] | set[str], path: s
             raise ConfigError(f"{path}.{key}: {what} has no such argument; known are {', '.join(sorted(options))}")
 
 
-def _made(path: str, make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+def _made(path: str, make: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """What is made; an argument that doesn't fit names the key."""
     try:
         return make(*arguments, **options)

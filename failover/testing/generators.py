@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, cast, get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from failover.address import POLICIES
 from failover.errors import ConfigError
+from failover.policy import OPENSIPS
 from failover.sinks.jsonrpc import AtLimit, jsonrpc
 from failover.strategies import Failover, Parallel, RoundRobin
 from failover.strategy import Strategy
@@ -75,7 +75,7 @@ def addresses(places: Sequence[str]) -> SearchStrategy[str]:
         return f"virtual:{policy} {' '.join(chosen)}"
 
     several = st.lists(st.sampled_from(places), min_size=1, max_size=len(places), unique=True)
-    return st.sampled_from(places) | st.builds(virtual, st.sampled_from(POLICIES), several)
+    return st.sampled_from(places) | st.builds(virtual, st.sampled_from(OPENSIPS), several)
 
 
 @st.composite

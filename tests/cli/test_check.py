@@ -33,9 +33,27 @@ def test_a_tree_is_drawn(command: Run) -> None:
     assert any("no method: the event's name" in line for line in lines)
 
 
+def test_options_are_drawn_where_they_belong() -> None:
+    """What is said of a strategy stands beside it, what its parent says of it before it, and a socket's beside it."""
+    text = "virtual:TIERS quarantine=5s jsonrpc:a:1 tier=1 timeout=200ms (PARALLEL require=any tcp:b:1 tcp:c:1) tier=2"
+    done = CliRunner().invoke(app, ["check", text])
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert lines[0].startswith("TIERS quarantine=5s: all of one tier")
+    assert "├── jsonrpc:a:1 tier=1 timeout=200ms" in lines
+    assert any(line.startswith("└── tier=2 PARALLEL require=any: all get the event at once") for line in lines)
+    assert "    ├── tcp:b:1" in lines
+
+
 @pytest.mark.parametrize(
     ("socket", "position"),
-    [("jsonrpc:127.0.0.1:99999", 18), ("virtual:FAILURE jsonrpc:a:1", 12), ("http://x", 0), ("jsonrpc:a b:1", 9)],
+    [
+        ("jsonrpc:127.0.0.1:99999", 18),
+        ("virtual:FAILURE jsonrpc:a:1", 12),
+        ("http://x", 0),
+        ("jsonrpc:a b:1", 9),
+        ("virtual:RETRY within=2 tcp:a:1", 22),
+    ],
 )
 def test_an_error_is_shown_where_it_is(socket: str, position: int) -> None:
     """The text stands there again with a caret below the first character that doesn't fit; exit status 2."""

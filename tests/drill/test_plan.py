@@ -41,6 +41,12 @@ def test_the_least_file_has_defaults() -> None:
         (HEAD + "[group]\n", "group: give a socket or a tree"),
         (HEAD + GROUP + 'tree = "app1"\n', "group: give a socket or a tree"),
         (HEAD + '[group]\nsocket = "virtual:FAILOVR jsonrpc:a:1"\n', "group.socket: "),
+        (HEAD + '[group]\nsocket = "virtual:RETRY jsonrpc:a:1 timeout=1"\n', "group.socket: no unit at position 35"),
+        (HEAD + '[group]\nsocket = "virtual:HEDGE delay=9s jsonrpc:a:1 jsonrpc:b:1"\n', "group.socket: HEDGE: a delay"),
+        (
+            HEAD + '[group]\nsocket = "virtual:FAILOVER jsonrpc:a:1 (RETRY jsonrpc:10.0.0.5:1)"\n',
+            "10.0.0.5 is not this",
+        ),
         (HEAD + '[group]\nsocket = "jsonrpc:10.0.0.5:8080"\n', "group.socket: 10.0.0.5 is not this machine's loopback"),
         (HEAD + '[group]\nsocket = "jsonrpc:127.0.0.1:8080"\n', "which a simulation can't reach"),
         (HEAD + '[group]\ntree = { strategy = "Failover" }\n', "group.tree: expected `strategy"),

@@ -159,6 +159,29 @@ def test_trees_of_tables() -> None:
     assert result.numbers()["confirmed"] == 60
 
 
+def test_trees_of_text() -> None:
+    """The extended text is a tree as tables are one: strategies nest, with their options and sockets with theirs."""
+    result = run(
+        "[group]\n"
+        "socket = 'virtual:FAILOVER quarantine=1s jsonrpc:app1:1 (PARALLEL require=any name=pair"
+        " jsonrpc:app2:1 (RETRY jsonrpc:app1:1/again timeout=100ms)) tcp:app1:1 name=x'\n"
+        '[[fault]]\nwhat = "error"\non = "app1"\nat = 1.0\nfor = 1.0\n'
+    )
+    assert failing(result) == []
+    assert dict(result.recorder.behind) == {"app1": "app1", "app2": "app2", "app1/again": "app1", "x": "app1"}
+    assert [node.name for node in result.recorder.roots["group"].walk()] == [
+        "group",
+        "FAILOVER",
+        "app1",
+        "pair",
+        "app2",
+        "RETRY",
+        "app1/again",
+        "x",
+    ]
+    assert result.numbers()["confirmed"] == 60
+
+
 def test_events_of_one_call_are_in_order() -> None:
     """Events with a key are raised one after the other, and processed in that order, at random arrivals too."""
     result = run(

@@ -27,7 +27,7 @@ from failover import (
     WrongLoopError,
     jsonrpc,
 )
-from failover.address import parse
+from failover.grammar import parse
 from failover.records import ConnectionChanged, DeliveryEnded, Record
 from failover.strategies import Failover
 from tests.clock import ClockLoop, move_clock, run
@@ -321,6 +321,20 @@ def test_order_matters_unless_parallel(policy: str, same: bool) -> None:  # noqa
     assert events.subscribe("E_A", parse(f"virtual:{policy}\t{a}  {b}")) is one
     assert (events.subscribe("E_A", f"virtual:{policy} {b} {a}") is one) is same
     assert events.subscribe("E_A", a) is not one
+
+
+def test_the_same_set_inside_another() -> None:
+    """Order means nothing in a PARALLEL or QUORUM at any depth; options and everything else do."""
+    events = EventInterface()
+    text = "virtual:FAILOVER (PARALLEL require=any {} {} timeout=1s) (QUORUM k=1 {} {})"
+    a, b, c, d = (f"jsonrpc:127.0.0.1:{port}" for port in (1, 2, 3, 4))
+    one = events.subscribe("E_A", text.format(a, b, c, d))
+    assert (
+        events.subscribe("E_A", f"virtual:FAILOVER (PARALLEL require=any {b} timeout=1s {a}) (QUORUM k=1 {d} {c})")
+        is one
+    )
+    assert events.subscribe("E_A", text.format(b, a, c, d)) is not one
+    assert events.subscribe("E_A", text.format(a, b, c, d).replace("any", "2")) is not one
 
 
 def test_one_expiry_for_a_virtual_subscription() -> None:

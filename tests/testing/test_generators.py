@@ -13,8 +13,8 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from failover import Event, Group, jsonrpc
-from failover.address import parse
 from failover.errors import ConfigError, EventError
+from failover.grammar import parse
 from failover.sim import Simulation
 from failover.strategies import Failover
 from failover.strategy import Strategy

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeAlias
 
 from failover import Event, EventInterface, Receipt, jsonrpc
-from failover.address import VirtualAddress, parse
+from failover.grammar import VirtualAddress, parse
 from failover.records import AttemptEnded, BadReply, ConnectionChanged, Record
 from failover.strategies import Failover, RoundRobin
 from tests.clock import move_clock

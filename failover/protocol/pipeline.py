@@ -133,7 +133,7 @@ class Pipeline:
     @property
     def longest(self) -> float:
         """The longest timeout that any lane has had, seconds; infinity without a lane."""
-        return max(self._lanes, default=inf)
+        return max((lane.timeout for lane in self._lanes), default=inf)
 
     def lane(self, timeout: float) -> Lane:
         """The lane of one timeout, in seconds; made when it is first asked for."""

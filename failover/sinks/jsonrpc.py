@@ -210,6 +210,7 @@ class JsonRpcSink:
             timeout=timeout,
             confirm=True,
             event_param=None,
+            id_param=None,
             null_id=True,
             verdicts={},
             at_limit="wait",

@@ -59,7 +59,7 @@ def outcomes_add_up(played: Played) -> None:
 
 
 def children_are_its_own(played: Played) -> None:
-    """A receipt lists children of its strategy, each at most as often as that tries one, with its own event below it."""
+    """A receipt lists children of its strategy, each as often as that tries one at most, with its own event below."""
     for receipt in _nodes(played):
         kind = played.kinds.get(receipt.sink)
         if kind is None or isinstance(receipt, Attempt):
@@ -132,7 +132,7 @@ def budgets_are_kept(played: Played) -> None:
 
 
 def impatience_quarantines_nobody(played: Played) -> None:
-    """Whoever is taken out has a double below it that failed by itself: unreachable, silent, or refusing by the letter."""
+    """Whoever is taken out has a double below it that failed: unreachable, silent, or a refusal by the letter."""
     failing = (Outcome.UNREACHABLE, Outcome.UNCONFIRMED)
     for record in (record for _, record in played.records if isinstance(record, Quarantined)):
         letter = getattr(played.sinks[record.strategy], "quarantine_rejected", False)

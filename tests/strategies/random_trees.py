@@ -1,4 +1,4 @@
-"""Random trees of all strategies over scripted doubles, what is done with them, and a record of what really happened."""
+"""Random trees of all strategies over scripted doubles, what is done with them, and a record of what happened."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_a_trial_that_was_refused_a_slot_is_none() -> None:
 
 @pytest.mark.parametrize("name", ["failover", "all", "hedge", "retry", "group", "dead letter"])
 def test_a_sink_that_leaves_nothing_may_have_processed_it(name: str) -> None:
-    """Cancelled, a sink of the bare protocol may leave no receipt; what it was given stands in the receipt all the same."""
+    """Cancelled, a bare sink may leave no receipt; what it was given stands in the receipt all the same."""
 
     class Mute(PlainSink):
         async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:

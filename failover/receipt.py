@@ -129,7 +129,14 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
         inner = sum(child.possible_duplicates for child in self.children)
         if self.side_by_side:
             return inner
-        return inner + max(0, sum(child.maybe_processed for child in self.children) - 1)
+        copies = [child.copies for child in self.children]
+        return inner + sum(copies) - max(copies, default=0)
+
+    @property
+    def copies(self) -> int:
+        """How many of the times that the event may have been processed are intended: side by side, each child's."""
+        copies = [child.copies for child in self.children]
+        return sum(copies) if self.side_by_side else max(copies, default=0)
 
     @property
     def took(self) -> float:
@@ -230,6 +237,11 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
     def retry_after(self) -> float | None:
         """Seconds for which the peer asks to be left alone, since it is busy; None if it doesn't."""
         return None if self.error is None or self.verdict is not Verdict.BUSY else self.error.retry_after
+
+    @property
+    def copies(self) -> int:
+        """1 if the peer may have processed the event."""
+        return int(self.maybe_processed)
 
     def _to_dict(self, origin: float) -> dict[str, Any]:
         data = super()._to_dict(origin)

@@ -9,6 +9,7 @@ from typing import Final
 
 from failover.event import Event
 from failover.fan_out import FanOut
+from failover.group import Group
 from failover.outcome import Outcome, Verdict, fan_out_outcome, sequential_outcome
 from failover.receipt import Attempt, Receipt
 from failover.records import DeliveryEnded, Quarantined
@@ -100,7 +101,7 @@ def attempts_are_listed(played: Played) -> None:
 def duplicates_are_admitted(played: Played) -> None:
     """The possible duplicates are at least what was processed beyond what was intended."""
     for receipt in _nodes(played):
-        assert receipt.possible_duplicates >= _beyond(receipt)[0], receipt.explain()
+        assert receipt.possible_duplicates >= _beyond(played, receipt)[0], receipt.explain()
 
 
 def times_are_nested(played: Played) -> None:
@@ -215,7 +216,7 @@ def _copy(played: Played, leaf: str) -> bool:
 
 def _sum(sink: Sink, children: Sequence[Receipt]) -> tuple[Outcome, Verdict | None]:
     """What children's receipts add up to."""
-    if isinstance(sink, Mirror):
+    if isinstance(sink, (Mirror, Group)):
         return children[0].outcome, children[0].verdict
     if isinstance(sink, DeadLetter):
         last = children[-1]
@@ -226,11 +227,13 @@ def _sum(sink: Sink, children: Sequence[Receipt]) -> tuple[Outcome, Verdict | No
     return sequential_outcome(children)
 
 
-def _beyond(receipt: Receipt) -> tuple[int, int]:
+def _beyond(played: Played, receipt: Receipt) -> tuple[int, int]:
     """How often an event may have been processed beyond what was intended, and how often was intended."""
     if not receipt.children:
         return 0, int(receipt.maybe_processed)
-    below = [_beyond(child) for child in receipt.children]
+    below = [_beyond(played, child) for child in receipt.children]
+    if isinstance(played.sinks.get(receipt.sink), Mirror):
+        return below[0]  # what becomes of a copy changes nothing
     beyond, intended = sum(one[0] for one in below), [one[1] for one in below]
     if receipt.side_by_side:
         return beyond, sum(intended)

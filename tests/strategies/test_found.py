@@ -11,7 +11,7 @@ from failover.event import Event
 from failover.group import Group
 from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Record
-from failover.strategies import Failover
+from failover.strategies import Failover, Parallel
 from tests.doubles import DOWN, REFUSED, SILENT, YES, FastSink, PlainSink, of, opened, run
 from tests.strategies.kinds import KINDS
 
@@ -97,3 +97,17 @@ def test_a_group_of_a_sink_that_leaves_nothing() -> None:
     run(main())
     (told,) = of(DeliveryEnded, records)
     assert (told.receipt.event, told.receipt.sink, told.receipt.maybe_processed) == (EVENT, "a", True)
+
+
+def test_what_a_second_fan_out_repeats_is_counted() -> None:
+    """Copies are intended, but not those that a sequence makes after others: two pairs may mean two copies too many."""
+
+    async def main() -> Receipt:
+        pairs = [Parallel(FastSink(f"{n}a", YES), FastSink(f"{n}b", end), name=n) for n, end in (("1", SILENT), ("2", YES))]
+        async with opened(Failover(*pairs)) as strategy:
+            return await strategy.deliver(EVENT)
+
+    receipt = run(main())
+    assert receipt.confirmed
+    assert receipt.possible_duplicates == 2
+    assert [child.possible_duplicates for child in receipt.children] == [0, 0]

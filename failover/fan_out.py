@@ -132,7 +132,8 @@ class FanOut(Strategy):
         waiting = set(futures)
         while waiting:
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if self.decided([future.result() for future in futures if future.done()]):
+            ended = [future.result() for future in futures if future.done()]
+            if self._loop is not None and self.decided(ended):  # closed, it leaves nobody under way
                 return
 
     async def _until_all_decided(self, running: Sequence[asyncio.Future[list[Receipt]]], count: int) -> None:
@@ -149,7 +150,7 @@ class FanOut(Strategy):
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             through = [batch.result() for batch in running if batch.done()]
             undecided = [at for at in undecided if not self.decided([receipts[at] for receipts in through])]
-            if not undecided:
+            if self._loop is not None and not undecided:
                 return
 
     def _stops(self, child: Child, until: Callable[[Receipt], bool] | None) -> Callable[[Receipt], bool] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from failover.outcome import Outcome
 from failover.receipt import Receipt
 from failover.sink import check_seconds, deliver_many, left_of
 from failover.strategies.wrapper import Wrapper
-from failover.strategy import Declared
+from failover.strategy import Child, Declared
 
 __all__ = ["DeadLetter", "Letter", "as_it_was", "enclosed"]
 
@@ -93,7 +93,7 @@ class DeadLetter(Wrapper):
                 return self._receipt(event, tried)
             child = to
             begun = to.start(self._write(event, tried[0]), deadline=deadline)
-            return self._both(event, tried[0], await begun)
+            return self._receipt(event, [tried[0], await begun])
         except asyncio.CancelledError as cancelled:
             self._cancelled(event, tried, child, begun, cancelled)
             raise
@@ -144,14 +144,17 @@ class DeadLetter(Wrapper):
         self, events: Sequence[Event], receipts: Sequence[Receipt], buried: Mapping[int, Receipt]
     ) -> list[Receipt]:
         return [
-            self._both(event, receipt, buried[place]) if place in buried else self._receipt(event, [receipt])
+            self._receipt(event, [receipt, buried[place]] if place in buried else [receipt])
             for place, (event, receipt) in enumerate(zip(events, receipts, strict=True))
         ]
 
-    def _both(self, event: Event, receipt: Receipt, buried: Receipt) -> Receipt:
+    def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
+        if len(tried) == 1:
+            return super()._receipt(event, tried, held)
+        receipt, buried = tried
         ruling = buried if _taken(buried) else receipt
-        tried = receipt, replace(buried, why="dead letter")
-        return Receipt(event, self.name, ruling.outcome, receipt.began, self._now(), tried, ruling.verdict)
+        both = receipt, replace(buried, why="dead letter")
+        return Receipt(event, self.name, ruling.outcome, receipt.began, self._now(), both, ruling.verdict)
 
 
 def _taken(receipt: Receipt) -> bool:

@@ -218,7 +218,7 @@ def _sum(sink: Sink, children: Sequence[Receipt]) -> tuple[Outcome, Verdict | No
     """What children's receipts add up to."""
     if isinstance(sink, (Mirror, Group)):
         return children[0].outcome, children[0].verdict
-    if isinstance(sink, DeadLetter):
+    if isinstance(sink, DeadLetter) and len(children) > 1:
         last = children[-1]
         ruling = last if last.confirmed or last.outcome is Outcome.SENT else children[0]
         return ruling.outcome, ruling.verdict

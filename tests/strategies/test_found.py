@@ -11,8 +11,9 @@ from failover.event import Event
 from failover.group import Group
 from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Record
+from failover.sink import deliver_many
 from failover.strategies import Failover, Parallel
-from tests.doubles import DOWN, REFUSED, SILENT, YES, FastSink, PlainSink, of, opened, run
+from tests.doubles import DOWN, REFUSED, SILENT, YES, FastSink, PlainSink, of, opened, opening, run
 from tests.strategies.kinds import KINDS
 
 EVENT = Event("E_X")
@@ -111,3 +112,20 @@ def test_what_a_second_fan_out_repeats_is_counted() -> None:
     assert receipt.confirmed
     assert receipt.possible_duplicates == 2
     assert [child.possible_duplicates for child in receipt.children] == [0, 0]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_nobody_straggles_beyond_the_end(*, batch: bool) -> None:
+    """What is decided because its group is being closed leaves nobody under way: there is nothing to go on with."""
+
+    async def main() -> None:
+        slow = Failover(Failover(Failover(PlainSink("b", YES.after(9)), name="2"), name="1"), name="0")
+        tree = Parallel(FastSink("a", YES.after(9)), slow, require="any")
+        await tree.open(opening())
+        delivery = asyncio.ensure_future(deliver_many(tree, [EVENT]) if batch else tree.deliver(EVENT))
+        await asyncio.sleep(1)
+        await tree.aclose()
+        await delivery
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())

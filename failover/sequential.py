@@ -406,7 +406,9 @@ def partial_receipt(sink: Sink, event: Event, begun: Awaitable[Receipt], ending:
     left = None if abandon is None else abandon(begun, "cancelled")
     if left is None:
         left = getattr(ending, "receipt", None)
-    return untold(event, sink, asyncio.get_running_loop().time()) if left is None else left
+    if left is None:
+        return untold(event, sink, asyncio.get_running_loop().time())
+    return left if left.event is event else replace(left, event=event)  # a socket that was closed has forgotten it
 
 
 def _at_fault(receipt: Receipt) -> bool:

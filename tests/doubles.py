@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from attrs import evolve, frozen
+from msgspec.structs import replace
 
 from failover.address import Address
 from failover.event import Event
@@ -92,7 +93,8 @@ class PlainSink:
         try:
             return await begun
         except asyncio.CancelledError as cancelled:
-            cancelled.receipt = self._abandon(begun, "cancelled")  # type: ignore[attr-defined]
+            left = self._abandon(begun, "cancelled")
+            cancelled.receipt = replace(left, event=event)  # type: ignore[attr-defined]
             raise
 
     def status(self) -> Status:
@@ -212,7 +214,8 @@ class FastSink(PlainSink):
                 begun.append(self._begin(event, deadline))
             receipts += [await waiting for waiting in begun[len(receipts) :]]
         except asyncio.CancelledError as cancelled:
-            left: list[Receipt] = [self._abandon(waiting, "cancelled") for waiting in begun]
+            left = [self._abandon(waiting, "cancelled") for waiting in begun]
+            left = [replace(receipt, event=event) for event, receipt in zip(events, left, strict=False)]
             left += self._unsent(events[len(begun) :], "cancelled before it was sent")
             cancelled.receipts = left  # type: ignore[attr-defined]
             raise

@@ -8,6 +8,7 @@ from ssl import SSLContext
 from typing import Any, Final, Literal, cast, get_args
 
 from attrs import evolve
+from msgspec.structs import replace
 
 from failover.address import SCHEMES, SocketAddress, Span, parse_socket
 from failover.errors import ConfigError, UsageError
@@ -133,7 +134,9 @@ class JsonRpcSink:
         try:
             return await begun
         except asyncio.CancelledError as cancelled:
-            cancelled.receipt = self.abandon(begun, "cancelled")  # type: ignore[attr-defined]
+            left = self.abandon(begun, "cancelled")
+            own = left if left.event is event else replace(left, event=event)  # closed meanwhile, it has forgotten it
+            cancelled.receipt = own  # type: ignore[attr-defined]
             raise
 
     def start(self, event: Event, *, deadline: float | None = None) -> asyncio.Future[Receipt]:

@@ -338,3 +338,28 @@ def test_a_late_confirmation_ends_the_quarantine(run: Run) -> None:
     told = [record for record in records if isinstance(record, LateConfirmation)]
     assert told[0].attempt.request_id == attempt.request_id
     assert told[0].confirmed
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
+def test_cancelled_and_closed_in_one_turn(run: Run, *, nested: bool, batch: bool) -> None:
+    """The receipt that observers get is the event's own, also where its sink is closed before it hears of the end."""
+
+    async def main() -> list[Receipt]:
+        records: list[Record] = []
+        async with ScriptedPeer(silent) as peer:
+            sink = jsonrpc(peer.address, name="a")
+            group = Group("g", Failover(sink) if nested else sink, observers=[records.append], drain=0)
+            await group.open()
+            await peer.accepted()
+            task = asyncio.create_task(group.deliver_many([EVENT]) if batch else group.deliver(EVENT))
+            await peer.got(1)
+            task.cancel()
+            await group.aclose()
+            await asyncio.wait([task])
+        return ended(records)
+
+    (receipt,) = run(main)
+    assert {node.event for node in receipt.walk()} == {EVENT}
+    assert receipt.maybe_processed
+    assert [attempt.sink for attempt in receipt.attempts] == ["a"]

@@ -60,7 +60,7 @@ def outcomes_add_up(played: Played) -> None:
 
 
 def children_are_its_own(played: Played) -> None:
-    """A receipt lists children of its strategy, each as often as that tries one at most, with its own event below."""
+    """A receipt lists children of its strategy, each at most as often as that tries one, with its own event."""
     for receipt in _nodes(played):
         kind = played.kinds.get(receipt.sink)
         if kind is None or isinstance(receipt, Attempt):
@@ -92,6 +92,7 @@ def attempts_are_listed(played: Played) -> None:
                 continue
             mine = [node for node in leaves if one.leaf == node.sink]
             over = [node for node in leaves if one.leaf.startswith(node.sink) and node.reason == GOES_ON]
+            over += [node for node in leaves if node.sink == "root"]  # cancelled and closed in one instant
             assert mine or over, (one, receipt.explain())
             if one.processed:
                 assert any(node.maybe_processed for node in (*mine, *over)), (one, receipt.explain())
@@ -133,7 +134,7 @@ def budgets_are_kept(played: Played) -> None:
 
 
 def impatience_quarantines_nobody(played: Played) -> None:
-    """Whoever is taken out has a double below it that failed: unreachable, silent, or a refusal by the letter."""
+    """Whoever is taken out has a double below it that failed by itself: unreachable, silent, or (the letter) refusing."""
     failing = (Outcome.UNREACHABLE, Outcome.UNCONFIRMED)
     for record in (record for _, record in played.records if isinstance(record, Quarantined)):
         letter = getattr(played.sinks[record.strategy], "quarantine_rejected", False)

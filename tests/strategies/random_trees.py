@@ -1,9 +1,9 @@
-"""Random trees of all strategies over scripted doubles, what is done with them, and a record of what happened."""
+"""Random trees of all strategies over scripted doubles, what is done with them, and what really happened."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from random import Random
 from typing import Any, TypeAlias
 
@@ -318,6 +318,3 @@ def _busy(group: Group, played: Played) -> Iterator[str]:
                 yield f"a child of {name} is on trial"
             if getattr(sink, "_stragglers", None):
                 yield f"{name} has stragglers"
-
-
-Check: TypeAlias = Callable[[Played], None]

@@ -104,7 +104,9 @@ def test_what_a_second_fan_out_repeats_is_counted() -> None:
     """Copies are intended, but not those that a sequence makes after others: two pairs may mean two copies too many."""
 
     async def main() -> Receipt:
-        pairs = [Parallel(FastSink(f"{n}a", YES), FastSink(f"{n}b", end), name=n) for n, end in (("1", SILENT), ("2", YES))]
+        pairs = [
+            Parallel(FastSink(f"{n}a", YES), FastSink(f"{n}b", end), name=n) for n, end in (("1", SILENT), ("2", YES))
+        ]
         async with opened(Failover(*pairs)) as strategy:
             return await strategy.deliver(EVENT)
 

@@ -18,10 +18,10 @@ def keeps_the_laws(program: Program) -> None:
         law(played)
 
 
-@settings(max_examples=300, suppress_health_check=UNHURRIED)
+@settings(max_examples=150, suppress_health_check=UNHURRIED)
 @given(programs())
 def test_any_program(program: Program) -> None:
-    """A few hundred programs over trees of up to four levels."""
+    """Many programs over trees of up to four levels."""
     keeps_the_laws(program)
 
 

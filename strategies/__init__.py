@@ -6,6 +6,7 @@ if __name__ != "failover.strategies":
     msg = "this folder is the package failover.strategies: install failover and import it under that name"
     raise ImportError(msg)
 
+from failover.strategies.coalesce import Coalesce
 from failover.strategies.dead_letter import DeadLetter
 from failover.strategies.dedup import Dedup
 from failover.strategies.failover import Failover
@@ -27,6 +28,7 @@ from failover.strategies.weighted_random import WeightedRandom
 from failover.strategies.weighted_round_robin import WeightedRoundRobin
 
 __all__ = [
+    "Coalesce",
     "DeadLetter",
     "Dedup",
     "Failover",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from attrs import Factory, frozen
 
@@ -14,7 +15,10 @@ from failover.strategies.key import Key, check_key, key_of
 from failover.strategies.queueing import WAITING, Queueing, Turn, came
 from failover.strategy import Declared
 
-__all__ = ["Ordered"]
+__all__ = ["Batch", "Ordered", "Run"]
+
+Run: TypeAlias = tuple[bytes | None, list[int]]
+"""A key of a batch and the places of its events, in order; without a key one event."""
 
 
 class Ordered(Queueing):
@@ -73,8 +77,8 @@ class Ordered(Queueing):
 
         A key of which an event is under way already doesn't hold up the others.
         """
-        batch = _Batch(events, deadline, self._now())
-        free: list[tuple[bytes | None, list[int]]] = []
+        batch = Batch(events, deadline, self._now())
+        free: list[Run] = []
         busy: list[tuple[bytes, list[int], Turn]] = []
         try:
             for key, places in self._runs(batch):
@@ -97,7 +101,7 @@ class Ordered(Queueing):
                 self._leave(key, turn)
         return [batch.receipts[place] for place in range(len(events))]
 
-    def _runs(self, batch: _Batch) -> list[tuple[bytes | None, list[int]]]:
+    def _runs(self, batch: Batch) -> list[Run]:
         """The keys of a batch, each with the places of its events in order; one without a key stands alone."""
         runs: dict[bytes | int, list[int]] = {}
         for place, event in enumerate(batch.events):
@@ -105,7 +109,7 @@ class Ordered(Queueing):
             runs.setdefault(place if key is None else key, []).append(place)
         return [(None if isinstance(key, int) else key, places) for key, places in runs.items()]
 
-    async def _side_by_side(self, batch: _Batch, runs: list[tuple[bytes | None, list[int]]]) -> None:
+    async def _side_by_side(self, batch: Batch, runs: list[Run]) -> None:
         """Deliver the events of keys whose turn it is, a round for each that a key has."""
         number = 0
         while runs:
@@ -119,7 +123,7 @@ class Ordered(Queueing):
                     self._leave(key, batch.held.pop(key))
             runs = [run for run in runs if len(run[1]) > number]
 
-    async def _one_by_one(self, batch: _Batch, key: bytes, places: list[int], turn: Turn) -> None:
+    async def _one_by_one(self, batch: Batch, key: bytes, places: list[int], turn: Turn) -> None:
         """Deliver the events of a key that has to wait for its turn first."""
         reason = await turn
         for place in places:
@@ -160,7 +164,7 @@ class Ordered(Queueing):
 
 
 @frozen
-class _Batch:
+class Batch:
     """What is known of a batch.
 
     Args:

@@ -9,6 +9,7 @@ import pytest
 from failover.group import Group
 from failover.sink import Sink, open_sink
 from failover.strategies import (
+    Coalesce,
     Dedup,
     Failover,
     LatencyAware,
@@ -63,6 +64,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "ordered": lambda kind: Ordered(nested(kind), key="k"),
     "limit": lambda kind: Limit(nested(kind), in_flight=3),
     "dedup": lambda kind: Dedup(nested(kind), window=1),
+    "coalesce": lambda kind: Coalesce(nested(kind), key="k"),
     "nested": nested,
     "group": lambda kind: Group("g", kind("alone", SLOW), drain=0),
     "group of a strategy": lambda kind: Group("g", nested(kind), drain=0),

@@ -50,7 +50,7 @@ def seen(tree: Dedup) -> int:
     return len(tree._seen)  # pyright: ignore[reportPrivateUsage]
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(plan=steps(), script=SCRIPTS, kind=KINDS, closing=CLOSINGS)
 def test_once_in_any_schedule(
     plan: list[Step], script: list[Answer], kind: type[PlainSink], closing: float | None

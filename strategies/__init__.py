@@ -8,6 +8,7 @@ if __name__ != "failover.strategies":
 
 from failover.strategies.coalesce import Coalesce
 from failover.strategies.dead_letter import DeadLetter
+from failover.strategies.deadline import Deadline
 from failover.strategies.dedup import Dedup
 from failover.strategies.failover import Failover
 from failover.strategies.hedge import Hedge
@@ -30,6 +31,7 @@ from failover.strategies.weighted_round_robin import WeightedRoundRobin
 __all__ = [
     "Coalesce",
     "DeadLetter",
+    "Deadline",
     "Dedup",
     "Failover",
     "Hedge",

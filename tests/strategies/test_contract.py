@@ -10,6 +10,7 @@ from failover.group import Group
 from failover.sink import Sink, open_sink
 from failover.strategies import (
     Coalesce,
+    Deadline,
     Dedup,
     Failover,
     LatencyAware,
@@ -65,6 +66,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "limit": lambda kind: Limit(nested(kind), in_flight=3),
     "dedup": lambda kind: Dedup(nested(kind), window=1),
     "coalesce": lambda kind: Coalesce(nested(kind), key="k"),
+    "deadline": lambda kind: Deadline(nested(kind), lambda _: 1e9),
     "nested": nested,
     "group": lambda kind: Group("g", kind("alone", SLOW), drain=0),
     "group of a strategy": lambda kind: Group("g", nested(kind), drain=0),

@@ -13,7 +13,7 @@ from failover.errors import ConfigError
 from failover.event import Event
 from failover.outcome import Verdict
 from failover.receipt import Receipt
-from failover.strategies.key import Key
+from failover.strategies.key import EventKey
 from failover.strategies.ordered import Batch, Ordered, Run
 from failover.strategies.queueing import WAITING, Turn
 from failover.strategy import Declared
@@ -55,7 +55,7 @@ class Coalesce(Ordered):
         self,
         child: Declared,
         *,
-        key: Key,
+        key: EventKey,
         keep: Keep = KEEP,
         waiting: int = WAITING,
         name: str | None = None,

@@ -179,6 +179,8 @@ class Dedup(Queueing):
         Once this has returned nothing, the first one has a receipt, or this one has to go on in its place.
         """
         turn = self._line_up(deadline)
+        if first.waiting is None:
+            first.waiting = OrderedDict()
         first.waiting[turn] = None
         try:
             return await self._wait(event, turn, began)
@@ -187,7 +189,8 @@ class Dedup(Queueing):
                 self._hand_over(key, first)
             raise
         finally:
-            first.waiting.pop(turn, None)
+            if first.waiting is not None:
+                first.waiting.pop(turn, None)
             self._drop(turn)
 
     def _end(self, key: Hashable, first: _First, receipt: Receipt) -> None:
@@ -198,6 +201,7 @@ class Dedup(Queueing):
         first.receipt = receipt
         while first.waiting:
             self._settle(first.waiting.popitem(last=False)[0])
+        first.waiting = None
         if not receipt.settled or receipt.outcome is Outcome.SKIPPED:
             self._forget(key, first)
 
@@ -261,12 +265,12 @@ class _First:
     Args:
         began: When it came, loop time, seconds.
         receipt: What became of it, for all that are the same; None while it is under way.
-        waiting: Repeats that wait for that.
+        waiting: Repeats that wait for that; None before the first.
     """
 
     began: float
     receipt: Receipt | None = None
-    waiting: OrderedDict[Turn, None] = Factory(OrderedDict[Turn, None])
+    waiting: OrderedDict[Turn, None] | None = None
 
 
 @define

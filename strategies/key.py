@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 from failover.errors import ConfigError
 from failover.event import Event, Params
 
-__all__ = ["Key", "check_key", "key_of"]
+__all__ = ["EventKey", "check_key", "key_of"]
 
-Key: TypeAlias = str | Callable[[Event], object]
+EventKey: TypeAlias = str | Callable[[Event], object]
 """The name of the param that holds the key, or a function of the event that returns it; None is no key."""
 
 _log = logging.getLogger("failover")
 
 
-def check_key(owner: str, key: Key) -> Key:
+def check_key(owner: str, key: EventKey) -> EventKey:
     """Check a key as it is declared.
 
     Args:
@@ -32,7 +32,7 @@ def check_key(owner: str, key: Key) -> Key:
     return key
 
 
-def key_of(key: Key, event: Event) -> bytes | None:
+def key_of(key: EventKey, event: Event) -> bytes | None:
     """The text of an event's key, so that `5`, `"5"` and `b"5"` are one; None if it has none.
 
     A function that raises is logged, and its event has no key: a fault in it must not cost the event.

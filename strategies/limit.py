@@ -22,8 +22,8 @@ from failover.strategy import Declared
 __all__ = ["AtLimit", "Limit"]
 
 AtLimit = Literal["wait", "next", "reject"]
-"""What happens to an event for which there is no room: it waits for its turn, or is skipped so that the `next` sink is
-tried, or is `reject`ed: settled as skipped, so that overload isn't passed on. The same as at a socket."""
+"""What happens to an event for which there is no room: it has to `wait` for its turn, it is skipped so that the `next`
+sink is tried, or `reject` settles it as skipped, so that overload isn't passed on. The same as at a socket."""
 
 _EMPTY: Final = -inf
 

@@ -11,7 +11,7 @@ from attrs import Factory, frozen
 
 from failover.event import Event
 from failover.receipt import Receipt
-from failover.strategies.key import Key, check_key, key_of
+from failover.strategies.key import EventKey, check_key, key_of
 from failover.strategies.queueing import WAITING, Queueing, Turn, came
 from failover.strategy import Declared
 
@@ -41,7 +41,7 @@ class Ordered(Queueing):
     """
 
     def __init__(
-        self, child: Declared, *, key: Key = "callid", waiting: int = WAITING, name: str | None = None
+        self, child: Declared, *, key: EventKey = "callid", waiting: int = WAITING, name: str | None = None
     ) -> None:
         super().__init__(child, waiting=waiting, name=name)
         self.key = check_key(self.name, key)

@@ -16,7 +16,7 @@ from failover.event import Event
 from failover.health import Health
 from failover.sequential import Sequential
 from failover.sink import Opening
-from failover.strategies.key import Key, check_key, key_of
+from failover.strategies.key import EventKey, check_key, key_of
 from failover.strategy import Child, Declared
 
 __all__ = ["Circle", "Sticky"]
@@ -58,7 +58,7 @@ class Sticky(Sequential):
     def __init__(
         self,
         *children: Declared,
-        key: Key = "callid",
+        key: EventKey = "callid",
         name: str | None = None,
         quarantine: float | None = None,
         quarantine_rejected: bool = False,

@@ -16,7 +16,7 @@ from failover.event import Event
 from failover.outcome import Outcome
 from failover.sink import Sink, deliver_many, open_sink
 from failover.strategies import Failover, Ordered, Retry
-from failover.strategies.key import Key
+from failover.strategies.key import EventKey
 from tests.contract import check_sink
 from tests.doubles import (
     ANSWERS,
@@ -323,10 +323,10 @@ def test_contract(kind: type[PlainSink]) -> None:
         params: Any = event.params
         return params.get("n", 0) % 7
 
-    keys: list[Key] = ["k", "callid", seventh]
+    keys: list[EventKey] = ["k", "callid", seventh]
     for key in keys:
 
-        async def make(key: Key = key) -> Sink:
+        async def make(key: EventKey = key) -> Sink:
             tree = Ordered(kind("a", YES.after(0.01)), key=key)
             await open_sink(tree, opening())
             return tree

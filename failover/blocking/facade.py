@@ -160,9 +160,10 @@ class BlockingGroup:
             TypeError: not an `Event`, or a function that can't be called.
         """
         seconds = self.within if within is None else check_seconds("within", within)
-        for name, function in (("on_receipt", on_receipt), ("call_from_thread", call_from_thread)):
-            if not callable(function) and (function is not None or name == "on_receipt"):
-                raise TypeError(f"{name} must be a function, not {function!r}")
+        if not callable(on_receipt):
+            raise TypeError(f"on_receipt must be a function, not {on_receipt!r}")
+        if call_from_thread is not None and not callable(call_from_thread):
+            raise TypeError(f"call_from_thread must be a function, not {call_from_thread!r}")
         if not self.thread:
             raise UsageError(
                 f"group {self.name!r}: submit() needs a thread that calls back, and this facade has none;"

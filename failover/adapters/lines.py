@@ -102,12 +102,12 @@ class Lines:
 
     def of(self, record: object, wanted: Callable[[int], bool]) -> Line | None:
         """The line of a record; None if its level isn't wanted, or there were too many of its kind in this second."""
-        told = _TABLE.get(type(record), _other)(record)
-        kind = next(told)
+        kind_of, tell = _TABLE.get(type(record), _OTHER)
+        kind = kind_of(record)
         level = self._levels[kind]
         if not wanted(level):
             return None
-        text, facts, at = next(told)
+        text, facts, at = tell(record)
         second = self._seconds.get(kind)
         if second is None or not second.began <= at < second.began + _SECOND:
             left_out = 0 if second is None else second.left_out
@@ -129,28 +129,31 @@ def moved_on(receipt: Receipt) -> bool:
     children = receipt.children
     if len(children) > 1 and not receipt.side_by_side:
         tried = sum(child.outcome is not Outcome.SKIPPED for child in children)
-        return tried > 1 or any(map(moved_on, children))
-    return any(map(moved_on, children))
+        if tried > 1:
+            return True
+    return any(child.children and moved_on(child) for child in children)
 
 
 # A record tells its kind first; only for who wants that, its sentence, its facts and its time follow.
-_Told = Iterator[Any]
+_Told = tuple[str, dict[str, Any], float]
+
+
+def _kind_of_delivery(record: DeliveryEnded) -> str:
+    receipt = record.receipt
+    if record.part:
+        return "part"
+    if not receipt.confirmed and receipt.outcome is not Outcome.SENT:
+        return "undelivered"
+    return "moved on" if moved_on(receipt) else "delivered"
 
 
 def _attempt_ended(record: AttemptEnded) -> _Told:
-    yield "attempt"
     attempt = record.attempt
-    yield f"{attempt.event.name}: {_ending(attempt)}", _of_receipt(attempt), attempt.ended
+    return f"{attempt.event.name}: {_ending(attempt)}", _of_receipt(attempt), attempt.ended
 
 
 def _delivery_ended(record: DeliveryEnded) -> _Told:
     receipt = record.receipt
-    if record.part:
-        yield "part"
-    elif not receipt.confirmed and receipt.outcome is not Outcome.SENT:
-        yield "undelivered"
-    else:
-        yield "moved on" if moved_on(receipt) else "delivered"
     attempts = receipt.attempts
     tried = [_ending(attempt) for attempt in attempts[:_LISTED]]
     if len(attempts) > _LISTED:
@@ -161,69 +164,70 @@ def _delivery_ended(record: DeliveryEnded) -> _Told:
     took = f"{receipt.event.name} {receipt.outcome.value} after {receipt.took * 1e3:.1f} ms"
     facts = {"group": record.group, **_of_receipt(receipt), "attempts": tried}
     facts["possible_duplicates"] = receipt.possible_duplicates
-    yield f"{record.group}: {took} ({said})", facts, receipt.ended
+    return f"{record.group}: {took} ({said})", facts, receipt.ended
 
 
 def _late_reply(record: LateConfirmation) -> _Told:
-    yield "late reply"
     late = record.at - record.attempt.ended
     what = "confirmed" if record.confirmed else "answered"
     facts = {"sink": record.sink, "confirmed": record.confirmed, "late_seconds": late, **_of_event(record.attempt)}
-    yield f"{record.sink} {what} {record.attempt.event.name} {late * 1e3:.1f} ms late", facts, record.at
+    return f"{record.sink} {what} {record.attempt.event.name} {late * 1e3:.1f} ms late", facts, record.at
 
 
 def _silence(record: Silence) -> _Told:
-    yield "silence"
     event = {} if record.attempt is None else _of_event(record.attempt)
-    yield f"{record.sink} is silent", {"sink": record.sink, **event}, record.at
+    return f"{record.sink} is silent", {"sink": record.sink, **event}, record.at
 
 
 def _quarantined(record: Quarantined) -> _Told:
-    yield "quarantined"
     seconds = record.until - record.at
     text = f"{record.strategy}: {record.child} is out of service for {seconds:g} s: {record.reason}"
     facts = {"strategy": record.strategy, "child": record.child, "seconds": seconds, "reason": record.reason}
-    yield text, facts, record.at
+    return text, facts, record.at
 
 
 def _reinstated(record: Reinstated) -> _Told:
-    yield "reinstated"
     text = f"{record.strategy}: {record.child} is back in service: {record.reason}"
-    yield text, {"strategy": record.strategy, "child": record.child, "reason": record.reason}, record.at
+    return text, {"strategy": record.strategy, "child": record.child, "reason": record.reason}, record.at
 
 
 def _bad_reply(record: BadReply) -> _Told:
-    yield "bad reply"
-    yield f"{record.peer}: {record.problem}", {"peer": record.peer, "problem": record.problem}, record.at
+    return f"{record.peer}: {record.problem}", {"peer": record.peer, "problem": record.problem}, record.at
 
 
 def _connection_changed(record: ConnectionChanged) -> _Told:
-    yield "connected" if record.connected else "disconnected"
     text = f"{record.peer}: {'connected' if record.connected else record.reason}"
-    yield text, {"peer": record.peer, "connected": record.connected, "reason": record.reason}, record.at
+    return text, {"peer": record.peer, "connected": record.connected, "reason": record.reason}, record.at
 
 
 def _other(record: object) -> _Told:
     """A record of a kind without a row here: its plain fields, under their own names."""
-    yield "other"
     shape: type = type(record)
     names = [field.name for field in fields(shape)] if has(shape) else []
     plain = {name: value for name in names if isinstance(value := getattr(record, name), _PLAIN)}
-    at = plain.pop("at", 0.0)
+    at = plain.pop("at", None)
     kind = shape.__name__
     said = ", ".join(f"{name} {value}" for name, value in plain.items())
-    yield f"{kind}: {said}", {"record": kind, **plain}, at
+    return f"{kind}: {said}", {"record": kind, **plain}, at if isinstance(at, float) else 0.0
 
 
-_TABLE: Final[Mapping[type, Callable[[Any], _Told]]] = {
-    AttemptEnded: _attempt_ended,
-    DeliveryEnded: _delivery_ended,
-    LateConfirmation: _late_reply,
-    Silence: _silence,
-    Quarantined: _quarantined,
-    Reinstated: _reinstated,
-    BadReply: _bad_reply,
-    ConnectionChanged: _connection_changed,
+def _always(kind: str) -> Callable[[Any], str]:
+    return lambda _: kind
+
+
+_OTHER: Final[tuple[Callable[[Any], str], Callable[[Any], _Told]]] = (_always("other"), _other)
+_TABLE: Final[Mapping[type, tuple[Callable[[Any], str], Callable[[Any], _Told]]]] = {
+    AttemptEnded: (_always("attempt"), _attempt_ended),
+    DeliveryEnded: (_kind_of_delivery, _delivery_ended),
+    LateConfirmation: (_always("late reply"), _late_reply),
+    Silence: (_always("silence"), _silence),
+    Quarantined: (_always("quarantined"), _quarantined),
+    Reinstated: (_always("reinstated"), _reinstated),
+    BadReply: (_always("bad reply"), _bad_reply),
+    ConnectionChanged: (
+        lambda record: "connected" if record.connected else "disconnected",
+        _connection_changed,
+    ),
 }
 
 

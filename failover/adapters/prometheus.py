@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final, Protocol
 
@@ -12,7 +12,7 @@ from failover.adapters.lines import moved_on
 from failover.adapters.series import Counts, Durations
 from failover.errors import ConfigError
 from failover.outcome import Outcome
-from failover.receipt import Attempt, Receipt
+from failover.receipt import Attempt
 from failover.records import (
     AttemptEnded,
     BadReply,
@@ -161,16 +161,23 @@ class Metrics(Collector):
         if record.part:
             return
         receipt = record.receipt
-        self._deliveries.add(record.group, receipt.outcome.value, seconds=receipt.took)
+        group = record.group
+        self._deliveries.add(group, _NAMES[receipt.outcome], seconds=receipt.ended - receipt.began)
         attempts = self._counts["attempts"]
-        for sink, outcome in _attempts(receipt):
-            attempts.add(record.group, sink, outcome.value)
-        if receipt.children:
-            if moved_on(receipt):
-                self._add("moved_on", record.group)
-            duplicates = receipt.possible_duplicates
-            if duplicates:
-                self._add("possible_duplicates", record.group, number=duplicates)
+        while len(receipt.children) == 1:  # as always while all are well: one attempt, below any number of strategies
+            receipt = receipt.children[0]
+        if not receipt.children:
+            if isinstance(receipt, Attempt):
+                attempts.add(group, receipt.sink, _NAMES[receipt.outcome])
+            return
+        for node in receipt.walk():
+            if isinstance(node, Attempt):
+                attempts.add(group, node.sink, _NAMES[node.outcome])
+        if moved_on(receipt):
+            self._add("moved_on", group)
+        duplicates = receipt.possible_duplicates
+        if duplicates:
+            self._add("possible_duplicates", group, number=duplicates)
 
     def _late_reply(self, record: LateConfirmation) -> None:
         self._add("late_replies", record.sink, str(record.confirmed).lower())
@@ -194,6 +201,7 @@ class Metrics(Collector):
         self._add("other_records", type(record).__name__)
 
 
+_NAMES: Final = {outcome: outcome.value for outcome in Outcome}  # reading one's `value` costs as much as counting it
 _GROUP_OUTCOME: Final = ("group", "outcome")
 
 _COUNTERS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
@@ -213,12 +221,6 @@ _COUNTERS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 
 def _counted_with_its_delivery(record: AttemptEnded) -> None:
     """An attempt stands in its delivery's receipt too, where the group is known."""
-
-
-def _attempts(receipt: Receipt) -> Iterable[tuple[str, Outcome]]:
-    if not receipt.children:
-        return [(receipt.sink, receipt.outcome)] if isinstance(receipt, Attempt) else []
-    return [(node.sink, node.outcome) for node in receipt.walk() if isinstance(node, Attempt)]
 
 
 def _status(group: Watched) -> Status | None:

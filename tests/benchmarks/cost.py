@@ -20,11 +20,12 @@ from tests.benchmarks.processes import Subscriber
 from tests.benchmarks.race import Result, Settings
 from tests.benchmarks.sheet import Sheet, work
 
-__all__ = ["COSTS", "Cost", "main"]
+__all__ = ["COSTS", "PATIENT", "Cost", "main", "per_event"]
 
 _WINDOW: Final = 64
 _SLICE: Final = 0.12  # seconds
-_PATIENT: Final = ConnectionOptions(in_flight=_WINDOW, connect_timeout=60.0)
+PATIENT: Final = ConnectionOptions(in_flight=_WINDOW, connect_timeout=60.0)
+"""A connection for what is measured: it takes as many as are under way, and has time."""
 _EACH: Final = 10_000  # a fan-out's slice ends after so many attempts at the latest
 
 
@@ -98,7 +99,7 @@ def group_of(kind: str, step: int, ports: list[int]) -> Group:
     first, second = (f"127.0.0.1:{port}" for port in ports)
 
     def children(count: int, *, dedicated: bool = False) -> Iterable[Any]:
-        return (jsonrpc(first, name=f"{at}", options=_PATIENT, dedicated=dedicated, timeout=60) for at in range(count))
+        return (jsonrpc(first, name=f"{at}", options=PATIENT, dedicated=dedicated, timeout=60) for at in range(count))
 
     match kind:
         case "Failover" | "Failover, all but the last quarantined":
@@ -110,19 +111,29 @@ def group_of(kind: str, step: int, ports: list[int]) -> Group:
         case "connections":
             tree = RoundRobin(*children(step, dedicated=True))
         case "levels" | "levels, deliver_many":
-            tree = jsonrpc(first, options=_PATIENT)
+            tree = jsonrpc(first, options=PATIENT)
             for level in range(step):
-                other = jsonrpc(second, name=f"other {level}", options=_PATIENT)
+                other = jsonrpc(second, name=f"other {level}", options=PATIENT)
                 tree = Failover(tree, other, name=f"level {level}")
         case _:
-            tree = Failover(jsonrpc(first, options=_PATIENT), jsonrpc(second, options=_PATIENT))
+            tree = Failover(jsonrpc(first, options=PATIENT), jsonrpc(second, options=PATIENT))
     return Group(f"{kind} {step}", tree)
 
 
-async def _slice(group: Group, fresh: Callable[[], Event], *, many: bool, most: int) -> float:
-    """Microseconds of this process's time per event."""
+async def per_event(
+    group: Group, fresh: Callable[[], Event], *, many: bool = False, most: int = _EACH, seconds: float = _SLICE
+) -> float:
+    """Microseconds of this process's time per event.
+
+    Args:
+        group: Delivers them, so many at a time as a window has.
+        fresh: Makes one.
+        many: Whether by `deliver_many`.
+        most: After so many it is enough.
+        seconds: And after so long.
+    """
     count = 0
-    end = time.perf_counter() + _SLICE
+    end = time.perf_counter() + seconds
 
     async def one_by_one() -> None:
         nonlocal count
@@ -163,7 +174,7 @@ async def _run(kind: str, ports: list[int], steps: list[int], rounds: int) -> di
         for turn in range(rounds):
             for step in steps if turn % 2 else reversed(steps):
                 each = step if kind == "Parallel" else 1
-                took = await _slice(groups[step], events[step], many=many, most=max(_EACH // each, 1))
+                took = await per_event(groups[step], events[step], many=many, most=max(_EACH // each, 1))
                 found[step].append(took / each)
     return found
 

@@ -9,8 +9,10 @@ from tests.benchmarks.bystanders import BlackHole, Idle
 from tests.benchmarks.cost import COSTS
 from tests.benchmarks.memory import Memory
 from tests.benchmarks.moving_on import Reset, Silence
+from tests.benchmarks.observers import Observers
 from tests.benchmarks.race import Contender, Goal, Race, Result, Settings
 from tests.benchmarks.simulated import Simulated
+from tests.benchmarks.strategies import Strategies
 
 __all__ = ["SECTIONS", "Section"]
 
@@ -127,5 +129,7 @@ SECTIONS: tuple[Section, ...] = (
     Idle(),
     Memory(),
     *COSTS,
+    Strategies(),
+    Observers(),
     Simulated(),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks import bystanders, cost, memory, moving_on
+import failover.strategies
+from tests.benchmarks import bystanders, cost, memory, moving_on, observers, strategies
 from tests.benchmarks.processes import BenchmarkError, Subscriber, build, why_not
 from tests.benchmarks.race import Settings
 from tests.benchmarks.sections import SECTIONS
@@ -107,6 +108,29 @@ def test_cost(table: cost.Cost, kind: str) -> None:
     with Subscriber() as first, Subscriber() as second:
         found = work("cost", kind, [first.port, second.port], [table.steps[1]], [1])
     assert found[str(table.steps[1])][0] > 0
+
+
+def test_every_strategy_has_its_row() -> None:
+    """A strategy that is new is measured too: it needs a row in `tests/benchmarks/strategies.py`."""
+    assert set(failover.strategies.__all__) <= set(strategies.MAKERS)
+
+
+def test_strategies() -> None:
+    """A short look gives a figure for each, a ratio to the bare sink, and one to many children where there can be."""
+    result = strategies.Strategies().run(Settings(seconds=0.001, say=list[str]().append))
+    assert set(result.figures) == set(strategies.MAKERS)
+    assert all(figures["us"] > 0 for figures in result.figures.values())
+    assert result.figures[strategies.BARE]["x bare"] == 1
+    assert {name for name, figures in result.figures.items() if "x 3" in figures} == set(strategies.SPREAD)
+    assert len(result.table) == 2 + len(strategies.MAKERS)
+
+
+def test_observers() -> None:
+    """A short look gives a figure for nobody, for each adapter and for all."""
+    result = observers.Observers().run(QUIET)
+    assert set(result.figures) == set(observers.CASES)
+    assert all(figures["us"] > 0 for figures in result.figures.values())
+    assert result.figures[observers.NONE]["us more"] == 0
 
 
 @pytest.mark.slow

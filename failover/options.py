@@ -23,6 +23,7 @@ from failover.address import Span, check_text, one_of
 
 __all__ = [
     "GROWTH",
+    "PACE",
     "PART",
     "PERCENT",
     "PORTION",
@@ -181,6 +182,8 @@ PORTION: Final = number("a share above 0%, at most 100%", {"%": (1, 100)}, most=
 """A part of a whole that is something."""
 RATE: Final = number("a rate such as 100/s, 30/m or 5/h", _PER_SECOND, zero=True, bare_zero=True)
 """Events per second."""
+PACE: Final = number("a rate such as 100/s, 30/m or 5/h, more than 0", _PER_SECOND, zero=False)
+"""Events per second, more than 0."""
 GROWTH: Final = number("a number from 1, such as 2 or 1.5", {"": (1, 1)}, least=1.0, zero=False)
 """What something is multiplied with to grow."""
 PERCENT: Final = number("a number above 0 and below 100, such as 95", {"": (1, 1)}, most=99.999, zero=False)

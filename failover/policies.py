@@ -14,6 +14,7 @@ from tenacity.wait import wait_exponential
 from failover.health import Failback, Health, Probe
 from failover.options import (
     GROWTH,
+    PACE,
     PART,
     PERCENT,
     PORTION,
@@ -32,11 +33,14 @@ from failover.options import (
 from failover.policy import Parts, Policy
 from failover.sink import Sink
 from failover.strategies.dead_letter import DeadLetter, as_it_was, enclosed
+from failover.strategies.dedup import Dedup
 from failover.strategies.failover import Failover
 from failover.strategies.hedge import Hedge
 from failover.strategies.latency_aware import LatencyAware
 from failover.strategies.least_in_flight import LeastInFlight
+from failover.strategies.limit import AtLimit, Limit
 from failover.strategies.mirror import Mirror
+from failover.strategies.ordered import Ordered
 from failover.strategies.parallel import Parallel
 from failover.strategies.quorum import Quorum
 from failover.strategies.retry import Retry
@@ -83,12 +87,13 @@ def _judged(parts: Parts, **letter: Any) -> dict[str, Any]:
         letter: Rules that the text needn't say, since its policy is OpenSIPS's.
     """
     options = _plain(parts)
-    rules = {name: options.pop(name) for name in _HEALTH if name in options}
+    rules: dict[str, Any] = {"quarantine": parts.defaults.quarantine, **letter}
+    rules |= {name: options.pop(name) for name in _HEALTH if name in options}
     probe = {argument: options.pop(name) for name, argument in _PROBE_ARGUMENTS.items() if name in options}
     if probe:
         probe["method"] = None if probe["method"] == "tcp" else probe["method"]
         rules["probe"] = Probe(**probe)
-    return {**options, "health": Health(**{"quarantine": parts.defaults.quarantine, **letter, **rules})}
+    return {**options, "health": Health(**rules)}
 
 
 def _check_judging(options: Mapping[str, Given], _: Sequence[Given]) -> None:
@@ -138,6 +143,13 @@ def _check_route(_: Mapping[str, Given], said: Sequence[Given]) -> None:
         raise others[1].error(0, "a second child without when=", "one at most: it gets what no pattern fits")
     if len(said) == len(others):
         raise others[0].error(0, "no child has a when=", "when= after a child, e.g. when=E_ACC_*")
+
+
+def _check_limit(options: Mapping[str, Given], said: Sequence[Given]) -> None:
+    if not options.keys() & {"in_flight", "rate"}:
+        raise said[0].place.error(0, "no in_flight= and no rate=", "one of them, or both, after LIMIT")
+    if "burst" in options and "rate" not in options:
+        raise options["burst"].place.error(0, "burst= without a rate", "rate= as well")
 
 
 def _quorum(parts: Parts) -> Sink:
@@ -288,6 +300,35 @@ TABLE: Final = (
             "within": TIME,
             **_BUDGET,
         },
+        most=1,
+    ),
+    Policy(
+        "LIMIT",
+        "no more than so many events at once, no more than so many a second",
+        _around(Limit),
+        options={
+            "in_flight": WHOLE,
+            "rate": PACE,
+            "burst": WHOLE,
+            "at_limit": choice(*get_args(AtLimit)),
+            "waiting": whole(0),
+        },
+        most=1,
+        check=_check_limit,
+    ),
+    Policy(
+        "DEDUP",
+        "an event that comes again within a while gets the outcome of the first one, and no attempt",
+        _around(Dedup),
+        options={"window": TIME, "key": choice("params", "id"), "most": WHOLE},
+        required=["window"],
+        most=1,
+    ),
+    Policy(
+        "ORDERED",
+        "events of one key go one after the other, those of different keys side by side",
+        _around(Ordered),
+        options={"key": TEXT, "waiting": whole(0)},
         most=1,
     ),
     Policy("TIMEOUT", "has this long, all attempts together", _timeout, {"within": TIME}, required=["within"], most=1),

@@ -13,20 +13,24 @@ from failover.address import Address, SocketAddress, parse_socket
 from failover.build import build
 from failover.errors import ConfigError
 from failover.group import Group
+from failover.health import Health, Probe
 from failover.options import TIME
 from failover.policies import JUDGING
-from failover.policy import POLICIES, SOCKETS
+from failover.policy import POLICIES, SOCKETS, Policy
 from failover.schemes import Defaults, Scheme, parse_address, register
 from failover.sequential import Sequential
 from failover.sink import Sink
 from failover.sinks.jsonrpc import JsonRpcSink
 from failover.strategies import (
     DeadLetter,
+    Dedup,
     Failover,
     Hedge,
     LatencyAware,
     LeastInFlight,
+    Limit,
     Mirror,
+    Ordered,
     Parallel,
     Quorum,
     Retry,
@@ -58,8 +62,16 @@ def names(strategy: Strategy) -> list[str]:
     return [child.name for child in strategy.declared if isinstance(child, Sink)]
 
 
+RULES = (
+    "failures=3 ratio=50% window=1m quarantine=30s growth=2 longest=5m jitter=10% failback=cautious slow_start=8"
+    " probe=ping probe_interval=2s probe_timeout=500ms"
+)
 MADE: list[tuple[str, type[Strategy], dict[str, Any]]] = [
-    (f"FAILOVER {A} {B}", Failover, {"quarantine": 7.0, "quarantine_rejected": False, "last_resort": True}),
+    (
+        f"FAILOVER {A} {B}",
+        Failover,
+        {"health": Health(quarantine=7, failback="eager"), "quarantine_rejected": False, "last_resort": True},
+    ),
     (
         f"FAILOVER quarantine=1m quarantine_rejected=yes last_resort=no {A} {B}",
         Failover,
@@ -68,11 +80,29 @@ MADE: list[tuple[str, type[Strategy], dict[str, Any]]] = [
     (f"PARALLEL {A} {B}", Parallel, {"require": "all", "need": 2}),
     (f"PARALLEL require=any {A} {B}", Parallel, {"require": "any", "need": 1}),
     (f"PARALLEL require=2 {A} {B}", Parallel, {"require": 2, "need": 2}),
-    (f"ROUND-ROBIN {A} {B}", RoundRobin, {"quarantine": 7.0, "move_on": True}),
+    (
+        f"FAILOVER {RULES} {A} {B}",
+        Failover,
+        {
+            "health": Health(
+                failures=3,
+                ratio=0.5,
+                window=60,
+                quarantine=30,
+                growth=2,
+                longest=300,
+                jitter=0.1,
+                slow_start=8,
+                probe=Probe(method="ping", every=2, timeout=0.5),
+            )
+        },
+    ),
+    (f"STICKY probe=tcp {A} {B}", Sticky, {"health": Health(quarantine=7, probe=Probe())}),
+    (f"ROUND-ROBIN {A} {B}", RoundRobin, {"health": Health(quarantine=7, failback="eager"), "move_on": True}),
     (f"ROUND-ROBIN quarantine=0 move_on=no {A} {B}", RoundRobin, {"quarantine": 0.0, "move_on": False}),
     (f"WEIGHTED-ROUND-ROBIN {A} weight=3 {B}", WeightedRoundRobin, {"weights": (3, 1), "quarantine": 7.0}),
     (f"WEIGHTED-RANDOM last_resort=no {A} {B} weight=2", WeightedRandom, {"weights": (1, 2), "last_resort": False}),
-    (f"LEAST-IN-FLIGHT quarantine=5s {A} {B}", LeastInFlight, {"quarantine": 5.0}),
+    (f"LEAST-IN-FLIGHT quarantine=5s {A} {B}", LeastInFlight, {"health": Health(quarantine=5)}),
     (f"LATENCY-AWARE {A} {B}", LatencyAware, {"decay": 10.0, "quarantine": 7.0}),
     (f"LATENCY-AWARE decay=5s {A} {B}", LatencyAware, {"decay": 5.0}),
     (f"STICKY {A} {B}", Sticky, {"key": "callid", "quarantine": 7.0}),
@@ -103,6 +133,16 @@ MADE: list[tuple[str, type[Strategy], dict[str, Any]]] = [
     ),
     (f"RETRY wait=3s {A}", Retry, {"wait.multiplier": 3.0, "wait.exp_base": 2.0, "wait.max": 3.0}),
     (f"TIMEOUT within=2s {A}", Timeout, {"timeout": 2.0}),
+    (
+        f"LIMIT in_flight=5 rate=30/m burst=2 at_limit=next waiting=0 {A}",
+        Limit,
+        {"in_flight": 5, "rate": 0.5, "burst": 2, "at_limit": "next", "waiting": 0},
+    ),
+    (f"LIMIT rate=100/s {A}", Limit, {"in_flight": None, "rate": 100.0, "burst": 1, "at_limit": "wait"}),
+    (f"DEDUP window=2s {A}", Dedup, {"window": 2.0, "key": "params", "most": 10_000}),
+    (f"DEDUP window=2s key=id most=5 {A}", Dedup, {"key": "id", "most": 5}),
+    (f"ORDERED {A}", Ordered, {"key": "callid", "waiting": 1024}),
+    (f"ORDERED key=aor waiting=9 {A}", Ordered, {"key": "aor", "waiting": 9}),
     (f"DEAD-LETTER {A} {B}", DeadLetter, {"reserve": 0.1, "letter": enclosed}),
     (f"DEAD-LETTER reserve=1s letter=as-it-was {A} {B}", DeadLetter, {"reserve": 1.0, "letter": as_it_was}),
 ]
@@ -122,14 +162,18 @@ def test_each_policy_makes_its_strategy(text: str, kind: type[Strategy], setting
         assert found == value, path
 
 
+def own_options(policy: Policy) -> list[str]:
+    """The options of a policy, those of all that judge aside."""
+    return [name for name in policy.options if "quarantine" not in policy.options or name not in JUDGING]
+
+
 def test_every_policy_is_shown_above() -> None:
     """No policy and no option of a strategy is left out of the table above."""
     assert {text.split()[0] for text, _, _ in MADE} == set(POLICIES)
     for policy in POLICIES.values():
         said = " ".join(text for text, _, _ in MADE if text.split()[0] == policy.name)
-        assert [
-            name for name in (*policy.options, *policy.said) if f" {name}=" not in said and name not in JUDGING
-        ] == []
+        assert [name for name in (*own_options(policy), *policy.said) if f" {name}=" not in said] == []
+    assert [name for name in JUDGING if not any(f" {name}=" in text for text, _, _ in MADE)] == []
 
 
 def test_every_strategy_has_a_policy() -> None:
@@ -155,7 +199,7 @@ def test_routes_and_tiers() -> None:
 
 def test_what_is_said_of_a_socket() -> None:
     """Each option of a socket is the argument of its sink; what isn't said is the defaults'."""
-    said = "name=x timeout=250ms confirm=no event_param=e null_id=no at_limit=next lazy=yes dedicated=yes"
+    said = "name=x timeout=250ms confirm=no event_param=e id_param=i null_id=no at_limit=next lazy=yes dedicated=yes"
     text = f"FAILOVER {A} {said} {B}"
     first, second = made(text, Defaults(timeout=3.0, event_param="event")).declared
     assert isinstance(first, JsonRpcSink)
@@ -163,6 +207,7 @@ def test_what_is_said_of_a_socket() -> None:
     assert (first.name, first.timeout, first.confirm, first.at_limit) == ("x", 0.25, False, "next")
     assert (first.dialect.event_param, first.dialect.null_id, first.lazy, first.dedicated) == ("e", False, True, True)
     assert (second.name, second.timeout, second.confirm, second.at_limit) == (B, 3.0, True, "wait")
+    assert first.dialect.id_param == "i"
     assert (second.dialect.event_param, second.lazy) == ("event", False)
     assert [name for name in SOCKETS["jsonrpc"] if f" {name}=" not in text] == []
 
@@ -268,6 +313,5 @@ def test_the_table_in_the_documentation() -> None:
     assert {*rows} - {"judging", "policy", "a jsonrpc: or tcp: socket"} == set(POLICIES)
     for policy in POLICIES.values():
         own, said, _ = rows[policy.name]
-        both = [name for name in policy.options if name not in JUDGING]
-        assert (own, said) == (both, list(policy.said)), policy.name
+        assert (own, said) == (own_options(policy), list(policy.said)), policy.name
     assert rows["a jsonrpc: or tcp: socket"][0] == [name for name in SOCKETS["jsonrpc"] if name != "name"]

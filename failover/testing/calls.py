@@ -15,6 +15,8 @@ from failover.subscriber.wire import confirmation, decode_params, fault, refusal
 __all__ = ["Call", "Line", "read_call"]
 
 _KEY_SIZE: Final = 12  # bytes of the digest that stands for an event without an id
+_LETTER: Final = "E_DEAD_LETTER"
+"""The event of a dead letter, whose `id` is that of the event in it. Source: `failover.strategies.DeadLetter`."""
 
 
 class Line(Protocol):
@@ -50,7 +52,8 @@ class Call:
     Args:
         line: The connection that it came on.
         at: Loop time at which it came, seconds.
-        key: The event that it carries: its id if the params tell it, else a digest of method and params.
+        key: The event that it carries: its id if the params tell it, of a dead letter that of the event in it; else a
+            digest of method and params.
         method: The method.
         params: The params, decoded.
         raw_id: Its id as it came; None for a notification, which is never answered.
@@ -117,7 +120,8 @@ def read_call(line: Line, at: float, value: WireCall, event_id: str) -> Call:
         params = decode_params(value, replace=True)
     except RecursionError:
         raise ValueError("params nested too deep") from None
-    key = cast("dict[str, Any]", params).get(event_id) if isinstance(params, dict) else None
+    named = cast("dict[str, Any]", params) if isinstance(params, dict) else {}
+    key = named.get(event_id, named.get("id") if value.method == _LETTER else None)
     if not isinstance(key, str):
         raw = b"" if value.params is msgspec.UNSET else bytes(value.params)
         key = f"{value.method} {hashlib.blake2b(raw, digest_size=_KEY_SIZE).hexdigest()}"

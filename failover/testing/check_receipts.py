@@ -60,9 +60,13 @@ def nothing_tried_after_settled(history: History) -> list[Finding]:
             for receipt in ended.receipt.walk():
                 if receipt.side_by_side:
                     continue
+                node = history.tree.node(receipt.sink)
+                paced = node is not None and node.paced
                 settled: Receipt | None = None
                 for child in receipt.children:
                     if settled is not None and child.outcome is not Outcome.SKIPPED:
+                        if paced and child.began <= settled.ended + EPSILON:
+                            continue  # it was under way already
                         text = f"{receipt.sink} went on to {child.sink} although {settled.sink} had settled it"
                         findings.append(Finding("nothing_tried_after_settled", text, (story.event,), child.began))
                         break

@@ -22,7 +22,8 @@ SLACK: Final = 0.010
 def moved_on_within(seconds: float | None = None, *, slack: float = SLACK) -> Callable[[History], list[Finding]]:
     """Make a checker: an attempt that fails is over in time, and the next child is tried at once.
 
-    The events of a batch go on to the next child together, once all of them have ended at the one before.
+    The events of a batch go on to the next child together, once all of them have ended at the one before. Strategies
+    that have a pace of their own, as `Retry` and `Hedge`, aren't asked about the time between two children.
 
     Args:
         seconds: How long one attempt may take; each socket's own timeout by default.
@@ -43,7 +44,9 @@ def moved_on_within(seconds: float | None = None, *, slack: float = SLACK) -> Ca
             batched = any(one.batched for one in story.raised)
             for ended in () if batched else story.ended:
                 for receipt in ended.receipt.walk():
-                    findings += _gaps(receipt, slack, story.event)
+                    strategy = tree.node(receipt.sink)
+                    if strategy is None or not strategy.paced:
+                        findings += _gaps(receipt, slack, story.event)
         return findings
 
     return moved_on

@@ -13,6 +13,7 @@ from failover.schemes import Defaults
 from failover.sequential import Sequential
 from failover.sink import Sink
 from failover.sinks.jsonrpc import JsonRpcSink
+from failover.strategies import Hedge, Retry
 from failover.strategy import Strategy
 from failover.testing.entries import Node
 
@@ -37,7 +38,11 @@ def describe(sink: Sink | Address, *, behind: Mapping[str, str] = _NOBODY, defau
     kind = type(sink).__name__
     if isinstance(sink, Strategy):
         children = tuple(describe(child, behind=behind, defaults=defaults) for child in sink.declared)
-        common: dict[str, Any] = {"side_by_side": sink.side_by_side, "need": 1}
+        common: dict[str, Any] = {
+            "side_by_side": sink.side_by_side,
+            "paced": isinstance(sink, Hedge | Retry),
+            "need": 1,
+        }
         if isinstance(sink, FanOut):
             common["need"] = sink.need
         if isinstance(sink, Sequential):

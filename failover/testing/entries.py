@@ -46,6 +46,7 @@ class Node:
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether it tries quarantined children rather than leaving an event unsettled.
         move_on: Whether an event that a child didn't settle goes on to the next one.
+        paced: Whether the next child may begin some time after the one before has ended, or before it has.
         need: How many children must take an event; 0 for a socket.
         confirms: Whether a socket's events are requests, which replies confirm.
         subscriber: Who is behind a socket, by the name under which it tells what it processed; empty for a strategy.
@@ -63,6 +64,7 @@ class Node:
     quarantine_rejected: bool = False
     last_resort: bool = True
     move_on: bool = True
+    paced: bool = False
     need: int = 0
     confirms: bool = True
     subscriber: str = ""

@@ -9,8 +9,11 @@ import pytest
 from attrs import evolve
 
 from failover.outcome import Outcome, Verdict
+from failover.strategies import Failover, Hedge, Retry
+from failover.strategy import Strategy
 from failover.testing import checkers
 from failover.testing.checkers import ALL, Checker, Finding, check, deadlines_kept, fair, in_order, moved_on_within
+from failover.testing.describing import describe
 from failover.testing.entries import Answered, Broken, FaultSet, Raised, Silent
 from failover.testing.history import History
 from tests.testing.told import (
@@ -506,3 +509,36 @@ def test_names_that_occur_twice() -> None:
     told.processed(1, "B", 2.01)
     told.event(1, silent("a", 1.0, 1.0), confirmed("b", 2.0, 2.02), at=1.0)
     assert {finding.clause for finding in told.history.check()} == set()
+
+
+def test_a_strategy_with_a_pace_of_its_own() -> None:
+    """Waiting before the next child, or beginning it early, is wrong of a sequence and right of Retry and Hedge."""
+    for paced, clauses in ((False, {"moved_on_within", "nothing_tried_after_settled"}), (True, set[str]())):
+        told = Told(evolve(FAILOVER, paced=paced, quarantine=None))
+        told.processed(1, "B", 1.06)
+        told.event(1, unreachable("a", 1.0, 1.0), confirmed("b", 1.05, 1.07), at=1.0)
+        told.processed(2, "A", 2.05)
+        told.event(2, confirmed("a", 2.0, 2.06), attempt("b", ABANDONED, 2.05, 2.06), at=2.0)
+        assert {finding.clause for finding in told.history.check()} == clauses
+
+
+def test_no_pace_tries_what_is_settled() -> None:
+    """A child that begins after another has settled the event is wrong at any pace."""
+    told = Told(evolve(FAILOVER, paced=True))
+    told.processed(1, "A", 1.01)
+    told.processed(1, "B", 1.06)
+    told.event(1, confirmed("a", 1.0, 1.02), confirmed("b", 1.05, 1.07), at=1.0)
+    assert "nothing_tried_after_settled" in {finding.clause for finding in told.history.check()}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "paced"),
+    [
+        (Hedge("jsonrpc:a:1", "jsonrpc:b:1", delay=0.1), True),
+        (Retry("jsonrpc:a:1"), True),
+        (Failover("jsonrpc:a:1"), False),
+    ],
+)
+def test_who_has_a_pace_of_its_own(strategy: Strategy, *, paced: bool) -> None:
+    """A hedge's second child begins before the first has ended, a retry a while after: the description says so."""
+    assert describe(strategy).paced is paced

@@ -104,6 +104,18 @@ def test_a_repeated_event_is_seen(run: Run) -> None:
     run(main)
 
 
+def test_a_dead_letter_is_known_by_the_event_in_it(run: Run) -> None:
+    """What a DeadLetter sends on has the id of the event in it, and so has the subscriber's account."""
+
+    async def main() -> None:
+        async with ScriptedSubscriber() as subscriber, sink_to(subscriber) as sink:
+            letter = Event("E_DEAD_LETTER", {"event": "E_ACC_CDR", "id": "a84b4c-1", "params": {}}, id="a84b4c-1")
+            assert (await sink.deliver(letter)).confirmed
+            assert [done.key for done in subscriber.processed] == ["a84b4c-1"]
+
+    run(main)
+
+
 class Told:
     """A history, as far as subscribers know it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, Final, cast
 from attrs import frozen
 from msgspec import UNSET
 
+from failover.drill.named import named
 from failover.drill.plan import Bounds, Drill, Own
 from failover.drill.recorder import Recorder, Slot
 from failover.errors import ConfigError
@@ -91,17 +91,10 @@ def checks_of(drill: Drill) -> tuple[Check, ...]:
             if asked[name] is True:
                 asked[name] = {"slack": _PATIENCE}
     return tuple(
-        _check(name, known.get(name) or _imported(name), given) for name, given in asked.items() if given is not False
+        _check(name, known.get(name) or named(name, f'checks."{name}"'), given)
+        for name, given in asked.items()
+        if given is not False
     )
-
-
-def _imported(name: str) -> Callable[..., Any]:
-    module, _, function = name.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f'checks."{name}": {error}') from None
-    return found
 
 
 def _check(name: str, function: Callable[..., Any], given: Any) -> Check:

@@ -235,6 +235,8 @@ def parse_drill(text: str) -> Drill:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not TOML: {error}") from None
+    if isinstance(data.get("group"), str):
+        data["group"] = {"socket": data["group"]}
     try:
         drill = msgspec.convert(data, Drill)
     except msgspec.ValidationError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
@@ -15,6 +14,7 @@ import failover.strategies
 from failover.address import Address, SocketAddress
 from failover.build import build
 from failover.drill.plan import Drill, Own
+from failover.drill.tables import check_known, made, said_of, strategy_of
 from failover.errors import AddressError, ConfigError, FailoverError
 from failover.grammar import VirtualAddress
 from failover.schemes import Defaults, parse_address
@@ -225,7 +225,7 @@ class _Builder:
         table = dict(cast("dict[str, Any]", node))
         if "socket" in table:
             address = _socket(table.pop("socket"), f"{path}.socket")
-            _known(table, _SOCKET_ARGUMENTS, path, "a socket")
+            check_known(table, _SOCKET_ARGUMENTS, path, "a socket")
             return _made(path, self._sink, address, **table)
         return self._strategy(table, path)
 
@@ -258,32 +258,17 @@ class _Builder:
     def _strategy(self, table: dict[str, Any], path: str) -> Sink:
         children = _children(table, path)
         del table["children"]
-        asked = _text(table.pop("strategy", None), f"{path}.strategy")
-        known = {_plain(name): getattr(failover.strategies, name) for name in failover.strategies.__all__}
-        made = known.get(_plain(asked))
-        if made is None:
-            names = ", ".join(failover.strategies.__all__)
-            raise ConfigError(f"{path}.strategy: there is no strategy {asked!r}; expected one of {names}")
-        options = {
-            name
-            for name, one in inspect.signature(made).parameters.items()
-            if one.kind is inspect.Parameter.KEYWORD_ONLY
-        }
-        _known(table, options, path, made.__name__)
-        name = self._unique(table.pop("name", made.__name__))
-        sinks = [self._node(child, f"{path}.children[{index}]") for index, child in enumerate(children)]
-        sink: Sink = _made(path, made, *sinks, name=name, **table)
-        return sink
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
-
-
-def _known(table: Mapping[str, Any], options: frozenset[str] | set[str], path: str, what: str) -> None:
-    for key in table:
-        if key not in options:
-            raise ConfigError(f"{path}.{key}: {what} has no such argument; known are {', '.join(sorted(options))}")
+        strategy = strategy_of(_text(table.pop("strategy", None), f"{path}.strategy"), f"{path}.strategy")
+        name = self._unique(table.pop("name", getattr(strategy, "__name__", "strategy")))
+        keys = said_of(strategy)
+        sinks: list[Sink] = []
+        said: list[dict[str, Any]] = []
+        for index, child in enumerate(children):
+            own = cast("dict[str, Any]", child) if isinstance(child, dict) else {}
+            said.append({key: own[key] for key in keys if key in own})
+            left = {key: value for key, value in own.items() if key not in keys}
+            sinks.append(self._node(left or child, f"{path}.children[{index}]"))
+        return made(strategy, sinks, said, {**table, "name": name}, path)
 
 
 def _made(path: str, make: Callable[..., T], *arguments: Any, **options: Any) -> T:

@@ -32,6 +32,7 @@ from failover.options import (
 )
 from failover.policy import Parts, Policy
 from failover.sink import Sink
+from failover.strategies.coalesce import Coalesce
 from failover.strategies.dead_letter import DeadLetter, as_it_was, enclosed
 from failover.strategies.dedup import Dedup
 from failover.strategies.failover import Failover
@@ -329,6 +330,14 @@ TABLE: Final = (
         "events of one key go one after the other, those of different keys side by side",
         _around(Ordered),
         options={"key": TEXT, "waiting": whole(0)},
+        most=1,
+    ),
+    Policy(
+        "COALESCE",
+        "of the events of one key that wait, the newest goes; what inserts or deletes is kept, and in order",
+        _around(Coalesce),
+        options={"key": TEXT, "keep": TEXT, "waiting": whole(0)},
+        required=["key"],
         most=1,
     ),
     Policy("TIMEOUT", "has this long, all attempts together", _timeout, {"within": TIME}, required=["within"], most=1),

@@ -22,6 +22,7 @@ from failover.sequential import Sequential
 from failover.sink import Sink
 from failover.sinks.jsonrpc import JsonRpcSink
 from failover.strategies import (
+    Coalesce,
     DeadLetter,
     Dedup,
     Failover,
@@ -42,6 +43,7 @@ from failover.strategies import (
     WeightedRandom,
     WeightedRoundRobin,
 )
+from failover.strategies.coalesce import KEEP
 from failover.strategies.dead_letter import as_it_was, enclosed
 from failover.strategies.wrapper import Wrapper
 from failover.strategy import Strategy
@@ -143,6 +145,8 @@ MADE: list[tuple[str, type[Strategy], dict[str, Any]]] = [
     (f"DEDUP window=2s key=id most=5 {A}", Dedup, {"key": "id", "most": 5}),
     (f"ORDERED {A}", Ordered, {"key": "callid", "waiting": 1024}),
     (f"ORDERED key=aor waiting=9 {A}", Ordered, {"key": "aor", "waiting": 9}),
+    (f"COALESCE key=aor {A}", Coalesce, {"key": "aor", "keep": KEEP, "waiting": 1024}),
+    (f"COALESCE key=aor keep=E_*_END waiting=9 {A}", Coalesce, {"key": "aor", "keep": ["E_*_END"], "waiting": 9}),
     (f"DEAD-LETTER {A} {B}", DeadLetter, {"reserve": 0.1, "letter": enclosed}),
     (f"DEAD-LETTER reserve=1s letter=as-it-was {A} {B}", DeadLetter, {"reserve": 1.0, "letter": as_it_was}),
 ]
@@ -179,7 +183,8 @@ def test_every_policy_is_shown_above() -> None:
 def test_every_strategy_has_a_policy() -> None:
     """Each strategy of the package can be written as text; those that judge children can be told how."""
     kinds = {kind for _, kind, _ in MADE}
-    assert {kind.__name__ for kind in kinds} == set(failover.strategies.__all__)
+    in_code_only = {"Deadline"}  # its function of the event has no text
+    assert {kind.__name__ for kind in kinds} == set(failover.strategies.__all__) - in_code_only
     for text, kind, _ in MADE:
         judges = issubclass(kind, Sequential) and not issubclass(kind, Wrapper)
         assert judges == (JUDGING.items() <= POLICIES[text.split()[0]].options.items()), text

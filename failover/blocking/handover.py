@@ -180,7 +180,9 @@ class HandOver:
             if queue:
                 call = queue.popleft()
             else:
-                waiter: asyncio.Future[Call] = asyncio.Future(loop=self._loop)  # what create_future does, at half its cost
+                waiter: asyncio.Future[Call] = asyncio.Future(
+                    loop=self._loop
+                )  # what create_future does, at half its cost
                 idle.append(waiter)
                 call = await waiter
 

@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar, cast
 
 from attrs import frozen
 
-import failover.strategies
 from failover.address import Address, SocketAddress
 from failover.build import build
 from failover.drill.plan import Drill, Own

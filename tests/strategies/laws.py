@@ -134,7 +134,7 @@ def budgets_are_kept(played: Played) -> None:
 
 
 def impatience_quarantines_nobody(played: Played) -> None:
-    """Whoever is taken out has a double below it that failed by itself: unreachable, silent, or (the letter) refusing."""
+    """Whoever is taken out has a double below it that failed: unreachable, silent, or (the letter) refusing."""
     failing = (Outcome.UNREACHABLE, Outcome.UNCONFIRMED)
     for record in (record for _, record in played.records if isinstance(record, Quarantined)):
         letter = getattr(played.sinks[record.strategy], "quarantine_rejected", False)

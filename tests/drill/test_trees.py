@@ -21,13 +21,19 @@ from failover.sequential import Sequential
 from failover.strategies import Failover, Route, Tiers, WeightedRoundRobin
 from failover.testing.entries import Ended
 
+PAIR = 'children = [{ strategy = "Failover", children = ["app1", "app2"] }]'
 TABLES = {
+    "Coalesce": f'key = "id", {PAIR}',
+    "Deadline": f'at = {{ object = "builtins:id" }}, {PAIR}',  # a number of any object, as a time far away
+    "Dedup": f'window = 1.0, key = "id", {PAIR}',
     "DeadLetter": 'children = ["app1", "app2"], reserve = 0.2',
     "Failover": 'children = ["app1", "app2"]',
     "Hedge": 'children = ["app1", "app2"], delay = 0.05, loser = "keep"',
     "LatencyAware": 'children = ["app1", "app2"], decay = 5.0',
     "LeastInFlight": 'children = ["app1", "app2", "app3"]',
+    "Limit": f"in_flight = 8, rate = 1000.0, burst = 8, {PAIR}",
     "Mirror": 'children = [{ strategy = "Failover", children = ["app2", "app3"] }, "app1"]',
+    "Ordered": f'key = "call", {PAIR}',
     "Parallel": 'children = ["app1", "app2"], require = "any"',
     "Quorum": 'k = 2, children = ["app1", "app2", "app3"]',
     "Retry": 'children = ["app1"], within = 3.0, stop = { object = "tenacity:stop_never" }',

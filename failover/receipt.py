@@ -82,9 +82,11 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
     reason: str = ""
     """Why it ended so, where the outcome alone doesn't say it."""
     why: str = ""
-    """Why the strategy above chose this child; empty if it was simply its turn."""
+    """Why the strategy above chose this child, where its `rule` doesn't say it."""
     side_by_side: bool = False
     """Whether the children were tried all at once: copies are then intended, not duplicates."""
+    rule: str = ""
+    """By what a strategy chooses the child that it tries first, e.g. `its turn`; empty where it has no choice."""
 
     @property
     def confirmed(self) -> bool:
@@ -158,18 +160,23 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
         """The tree in sentences, one line each: who was tried or skipped, why, how it ended and how long it took."""
         return "\n".join(self._explain(self.began, 0))
 
-    def _explain(self, origin: float, depth: int) -> Iterator[str]:
+    def _explain(self, origin: float, depth: int, rule: str = "") -> Iterator[str]:
         start = f"{(self.began - origin) * 1e3:.1f} ms: " if depth else f"event {self.event.name}: "
-        chosen = f" ({self.why})" if self.why else ""
+        why = self.why
         if self.outcome is Outcome.SKIPPED:
             ended = f"skipped: {self.reason or 'not attempted'}"
         else:
+            why = why or rule
             ended = f"{self.outcome.value} after {self.took * 1e3:.1f} ms" + (f": {self.reason}" if self.reason else "")
         if self.verdict is not None:
             ended += f" [verdict {self.verdict.value}]"
+        chosen = f" ({why})" if why else ""
         yield _printable(f"{'  ' * depth}{start}{self.sink}{chosen} {ended}")
+        rule = "side by side" if self.side_by_side else self.rule
         for child in self.children:
-            yield from child._explain(origin, depth + 1)  # noqa: SLF001  # the same class
+            yield from child._explain(origin, depth + 1, rule)  # noqa: SLF001  # the same class
+            if self.rule:
+                rule = "next"
         if not depth and self.possible_duplicates:
             who = "; ".join(self._repeated())
             yield _printable(f"possible duplicates: {self.possible_duplicates} (may have processed it: {who})")
@@ -194,7 +201,8 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
             "settled": self.settled,
             "possible_duplicates": self.possible_duplicates,
         }
-        data |= {key: value for key, value in (("why", self.why), ("reason", self.reason)) if value}
+        said = (("why", self.why), ("reason", self.reason), ("rule", self.rule))
+        data |= {key: value for key, value in said if value}
         if self.verdict is not None:
             data["verdict"] = self.verdict.value
         if self.children:

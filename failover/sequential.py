@@ -110,7 +110,10 @@ class Sequential(Strategy):
                 if not steady:
                     child.trial -= 1
             if receipt.outcome is _CONFIRMED and not tried and not held and child.steady:
-                return Receipt(event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,))
+                return Receipt(
+                    event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,),
+                    None, "", "", False, self.rule,  # noqa: FBT003  # by position, at half the cost
+                )  # fmt: skip
             tried.append(receipt)
             self._judge(child, receipt)
             if receipt.settled or self._loop is None:  # closed meanwhile
@@ -231,7 +234,10 @@ class Sequential(Strategy):
         for index, receipt in zip(leg, results, strict=True):
             if simple and receipt.outcome is _CONFIRMED:
                 event = batch.events[index]
-                batch.receipts[index] = Receipt(event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,))
+                batch.receipts[index] = Receipt(
+                    event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,),
+                    None, "", "", False, self.rule,  # noqa: FBT003  # by position, as above
+                )  # fmt: skip
                 continue
             simple = usual = False
             if failed and receipt.outcome is Outcome.SKIPPED and not receipt.settled:
@@ -347,7 +353,7 @@ class Sequential(Strategy):
         now = self._now()
         outcome, verdict = sequential_outcome(tried)
         began, ended = (tried[0].began, tried[-1].ended) if tried else (now, now)
-        return Receipt(event, self.name, outcome, began, ended, tuple(tried), verdict)
+        return Receipt(event, self.name, outcome, began, ended, tuple(tried), verdict, rule=self.rule)
 
     def _passed_over(self, event: Event, held: Iterable[Child], at: float | None = None) -> list[Receipt]:
         now = self._now() if at is None else at

@@ -62,6 +62,8 @@ class Strategy:
         AddressError: an address that can't be parsed.
     """
 
+    rule = ""
+    """By what it chooses the child that it tries first, as receipts say it; empty where there is no choice."""
     side_by_side = False
     """Whether its children are tried at once; then several confirmations are copies, not duplicates."""
 

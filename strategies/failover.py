@@ -28,6 +28,8 @@ class Failover(Sequential):
     Source: OpenSIPS event_virtual, FAILOVER.
     """
 
+    rule = "first in order"
+
     def order(self, event: Event) -> Iterable[Child]:
         """The declared order."""
         return self.children

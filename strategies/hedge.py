@@ -51,6 +51,7 @@ class Hedge(FanOut):
     Source: Dean and Barroso, The Tail at Scale, 2013.
     """
 
+    rule = "first"
     side_by_side = False
 
     def __init__(
@@ -181,4 +182,4 @@ class Hedge(FanOut):
         if len(receipts) == len(self.children) and receipts[0].ended > receipts[1].began:
             after = (receipts[1].began - began) * 1e3
             receipts = receipts[0], replace(receipts[1], why=f"no answer after {after:.1f} ms")
-        return Receipt(event, self.name, outcome, began, self._now(), receipts, verdict)
+        return Receipt(event, self.name, outcome, began, self._now(), receipts, verdict, rule=self.rule)

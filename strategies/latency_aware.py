@@ -43,6 +43,8 @@ class LatencyAware(TwoChoices):
     Source: Twitter's Finagle, the load metric "peak EWMA".
     """
 
+    rule = "faster of two drawn"
+
     def __init__(
         self,
         *children: Declared,

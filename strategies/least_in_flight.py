@@ -26,6 +26,8 @@ class LeastInFlight(TwoChoices):
         ConfigError: no children, two of one name, or a negative quarantine.
     """
 
+    rule = "less busy of two drawn"
+
     def load(self, child: Child) -> float:
         """How many events it has."""
         return self.in_flight[child]

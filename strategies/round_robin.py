@@ -30,6 +30,8 @@ class RoundRobin(Sequential):
     Source: OpenSIPS event_virtual, ROUND-ROBIN.
     """
 
+    rule = "its turn"
+
     def __init__(
         self,
         *children: Declared,

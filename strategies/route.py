@@ -32,6 +32,8 @@ class Route(Wrapper):
         ConfigError: no routes, a pattern that is none, or two children of one name.
     """
 
+    rule = "its route"
+
     def __init__(
         self, *routes: tuple[When, Declared], default: Declared | None = None, name: str | None = None
     ) -> None:

@@ -55,6 +55,8 @@ class Sticky(Sequential):
         M. O'Reilly, Multi-Probe Consistent Hashing (2015).
     """
 
+    rule = "by its key"
+
     def __init__(
         self,
         *children: Declared,
@@ -74,6 +76,8 @@ class Sticky(Sequential):
             health=health,
         )
         self.key = check_key(self.name, key)
+        if isinstance(key, str):
+            self.rule = f"by {key}"
 
     async def open(self, opening: Opening) -> None:
         """Open all children and place them on the circle."""

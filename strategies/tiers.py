@@ -40,6 +40,8 @@ class Tiers(Sequential):
     Source: RFC 2782.
     """
 
+    rule = "drawn by weight in its tier"
+
     def __init__(
         self,
         *tiers: Weights,

@@ -33,6 +33,8 @@ class WeightedRandom(Weighted):
         ConfigError: no mapping, a weight that is none, no children, two of one name, or a negative quarantine.
     """
 
+    rule = "drawn by weight"
+
     async def open(self, opening: Opening) -> None:
         """Open all children; from now on the opening's `rng` draws."""
         self._rng = opening.rng

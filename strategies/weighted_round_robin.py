@@ -33,6 +33,8 @@ class WeightedRoundRobin(Weighted):
         has the turn and gives up the sum of all.
     """
 
+    rule = "its turn by weight"
+
     async def open(self, opening: Opening) -> None:
         """Open all children; the turns begin anew."""
         self._current = [0] * len(self.weights)

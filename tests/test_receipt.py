@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import failover.strategies
 from failover.event import Event
 from failover.outcome import Outcome, Verdict, fan_out_outcome, sequential_outcome
 from failover.receipt import Attempt, ErrorReply, Receipt
@@ -153,8 +154,8 @@ def test_in_words_nested_and_refused() -> None:
     assert receipt.explain() == (
         "event E_ACC_CDR: billing rejected after 2.0 ms [verdict stop]\n"
         "  0.0 ms: Parallel rejected after 2.0 ms [verdict stop]\n"
-        "    0.0 ms: a:1 confirmed after 2.0 ms\n"
-        "    0.0 ms: b:1 rejected after 1.0 ms: -32602 Invalid params [verdict stop]"
+        "    0.0 ms: a:1 (side by side) confirmed after 2.0 ms\n"
+        "    0.0 ms: b:1 (side by side) rejected after 1.0 ms: -32602 Invalid params [verdict stop]"
     )
     assert receipt.to_dict()["children"][0]["children"][1] == {
         "sink": "b:1",
@@ -167,6 +168,36 @@ def test_in_words_nested_and_refused() -> None:
         "verdict": "stop",
         "error": {"code": -32602, "message": "Invalid params", "data": {"name": "callid"}},
     }
+
+
+def test_in_words_why_each_was_chosen() -> None:
+    """The first child by the strategy's rule, each after it since it was next; one with a reason of its own by that."""
+    tried = [
+        Attempt(EVENT, "a:1", Outcome.UNREACHABLE, 0.0, 0.0),
+        Attempt(EVENT, "b:1", Outcome.REJECTED, 0.0, 0.0, why="last resort", sent=True),
+        Attempt(EVENT, "c:1", Outcome.CONFIRMED, 0.0, 0.0, sent=True),
+    ]
+
+    def lines(*children: Attempt) -> list[str]:
+        receipt = Receipt(EVENT, "RoundRobin", Outcome.CONFIRMED, 0.0, 0.0, children, rule="its turn")
+        assert receipt.to_dict()["rule"] == "its turn"
+        return [line.removeprefix("  0.0 ms: ").split(" after")[0] for line in receipt.explain().splitlines()[1:]]
+
+    assert lines(*tried) == [
+        "a:1 (its turn) unreachable",
+        "b:1 (last resort) rejected",
+        "c:1 (next) confirmed",
+    ]
+    passed = Attempt(EVENT, "a:1", Outcome.SKIPPED, 0.0, 0.0, reason="quarantined")
+    assert lines(passed, tried[2]) == ["a:1 skipped: quarantined", "c:1 (next) confirmed"]
+
+
+@pytest.mark.parametrize("name", sorted(set(failover.strategies.__all__) - {"Quorum", "Parallel", "Mirror"}))
+def test_every_strategy_that_chooses_has_a_rule(name: str) -> None:
+    """Who has several children and tries them in turn says by what it begins; who has one child has no choice."""
+    kind = getattr(failover.strategies, name)
+    has_no_choice = {"Coalesce", "DeadLetter", "Deadline", "Dedup", "Limit", "Ordered", "Retry", "Timeout"}
+    assert bool(kind.rule) is (name not in has_no_choice)
 
 
 def test_in_words_a_socket_alone() -> None:

@@ -103,7 +103,7 @@ class Exchange(Struct, eq=False, gc=False):
             owner.confirmed += 1
             result = reply.result.copy()  # else it would keep everything read with it in memory
             attempt = Attempt(
-                self.event, owner.name, _CONFIRMED, self.began, now, (), None, "", "", False, self.request_id, True,  # noqa: FBT003  # by position, at half the cost
+                self.event, owner.name, _CONFIRMED, self.began, now, (), None, "", "", False, "", self.request_id, True,  # noqa: FBT003  # by position, at half the cost
                 None, result,
             )  # fmt: skip
             self.attempt = attempt
@@ -167,7 +167,7 @@ class Exchange(Struct, eq=False, gc=False):
     ) -> Attempt:
         """End it: make its record, tell the owner and who waits."""
         self.attempt = attempt = Attempt(
-            self.event, self.owner.name, outcome, self.began, now, (), verdict, reason, "", False, self.request_id,  # noqa: FBT003
+            self.event, self.owner.name, outcome, self.began, now, (), verdict, reason, "", False, "", self.request_id,  # noqa: FBT003
             self.sent, error, result,
         )  # fmt: skip  # by position, as above
         self._tell(attempt)

@@ -102,6 +102,8 @@ def _receipt_to_data(receipt: Receipt) -> dict[str, Any]:
         data["why"] = receipt.why
     if receipt.side_by_side:
         data["side_by_side"] = True
+    if receipt.rule:
+        data["rule"] = receipt.rule
     if isinstance(receipt, Attempt):
         data["request_id"] = receipt.request_id
         data["sent"] = receipt.sent
@@ -127,6 +129,7 @@ def _receipt_from_data(data: dict[str, Any], event: str) -> Receipt:
         "reason": data.get("reason", ""),
         "why": data.get("why", ""),
         "side_by_side": data.get("side_by_side", False),
+        "rule": data.get("rule", ""),
     }
     if "sent" not in data:
         return Receipt(**common)

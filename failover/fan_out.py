@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
+
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase, at_once
 from failover.outcome import Outcome, fan_out_outcome
 from failover.receipt import Attempt, Receipt
 from failover.records import LateConfirmation, Silence, notify
@@ -46,6 +49,11 @@ class FanOut(Strategy):
     @abstractmethod
     def decided(self, receipts: Sequence[Receipt]) -> bool:
         """Whether these receipts, of the children that have ended so far, are enough to know."""
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """As long as the slowest takes; copies are no duplicates. See `failover.foresight`."""
+        found = at_once(self._foresee(within, resolve))
+        return found if self.need == 1 else evolve(found, divided=((self.name,), *found.divided))
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Start all children, wait until it is decided."""

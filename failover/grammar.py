@@ -105,10 +105,6 @@ class VirtualAddress(Address):
     def __str__(self) -> str:
         return f"{self.scheme}:{self._words(closing=self.depth > 1)}"
 
-    def words_of(self, index: int) -> str:
-        """A child and what is said of it, as it stands in the text."""
-        return self._child(index, closing=self.depth > 1)
-
     def canonical(self) -> VirtualAddress:
         """The same with children in one order wherever the order means nothing, as in PARALLEL."""
         children = [child.canonical() if isinstance(child, VirtualAddress) else child for child in self.children]

@@ -14,6 +14,7 @@ from failover.blocking import BlockingGroup
 from failover.build import build
 from failover.errors import ClosedError, UsageError, WrongLoopError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase, concluded, foresee
 from failover.net.peers import Peers
 from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Observer, notify
@@ -262,6 +263,21 @@ class Group:
             ConfigError: `within` is no positive number of seconds.
         """
         return BlockingGroup(self, within=within, thread=thread)
+
+    def worst_case(self, within: float | None = None, resolve: Resolve | None = None) -> WorstCase:
+        """What one delivery may come to at worst, and what in the tree can't work as it is declared; open or not.
+
+        Args:
+            within: Seconds that a delivery has; None without a deadline.
+            resolve: Given by the strategy that this group is a child of.
+
+        Raises:
+            ConfigError: `within` is no positive number of seconds, or an address that no sink can be made of.
+        """
+        if within is not None and resolve is None:
+            check_seconds("within", within)
+        found = foresee(self.declared, within, partial(build, defaults=self._defaults)).below(self.name)
+        return concluded(found) if resolve is None else found
 
     def status(self) -> Status:
         """How the tree stands now."""

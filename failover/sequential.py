@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from failover.errors import ConfigError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase, in_turn, moving_on, shared
 from failover.health import QUARANTINE, Health
 from failover.outcome import Outcome, Verdict, sequential_outcome
 from failover.receipt import Receipt
@@ -52,6 +53,9 @@ class Sequential(Strategy):
     Source: OpenSIPS event_virtual.
     """
 
+    as_declared = False
+    """Whether the children that are in service are always tried in the declared order."""
+
     def __init__(
         self,
         *children: Declared,
@@ -78,6 +82,23 @@ class Sequential(Strategy):
         """Open all children; see `Strategy.open`."""
         self._draw = opening.rng.random
         await super().open(opening)
+
+    @property
+    def tries(self) -> int:
+        """How many of its children one event is given to at most; each of them has it once."""
+        return len(self.declared)
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """All that are tried take their time; see `failover.foresight`."""
+        cases = self._foresee(within, resolve)
+        found = in_turn(cases, self.tries)
+        if self.tries > 1:
+            names = [child.name if isinstance(child, Sink) else child.called for child in self.declared]
+            children = list(zip(names, cases, strict=True))
+            if not self.as_declared:
+                children.sort(key=lambda child: child[1].alone, reverse=True)  # as bad as it may come
+            found = found.but(self.name, *moving_on(cases), *shared(children, within))
+        return found.capped(within)
 
     @abstractmethod
     def order(self, event: Event) -> Iterable[Child]:

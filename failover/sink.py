@@ -64,7 +64,10 @@ class Status:
 
 @runtime_checkable
 class Sink(Protocol):
-    """Whatever delivers an event: a socket, a strategy over sinks, a whole group, a test double."""
+    """Whatever delivers an event: a socket, a strategy over sinks, a whole group, a test double.
+
+    What more it can do it may have methods for: `open`, `start`, `deliver_many`, `worst_case` (`failover.foresight`).
+    """
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from attrs import evolve
 from failover.address import Address
 from failover.errors import ClosedError, ConfigError, UsageError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase, foresee
 from failover.health import Health, Standing
 from failover.held import Held
 from failover.outcome import Outcome
@@ -162,6 +163,10 @@ class Strategy:
         if self._loop is None:
             self._not_open()
         return self._loop
+
+    def _foresee(self, within: float | None, resolve: Resolve) -> list[WorstCase]:
+        """What the children may take at worst, in declared order, whether it is open or not."""
+        return [foresee(child, within, resolve).below(self.name) for child in self.declared]
 
     def _not_open(self) -> NoReturn:
         raise ClosedError(f"{self.name} is not open; open its group with 'async with'")

@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from attrs import evolve
 from msgspec.structs import replace
 
 from failover.errors import ConfigError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase, foresee, in_turn, shown
 from failover.outcome import Outcome
 from failover.receipt import Receipt
 from failover.sink import check_seconds, deliver_many, left_of
@@ -81,6 +83,20 @@ class DeadLetter(Wrapper):
             raise ConfigError(f"letter must be a function of an event and its receipt, not {letter!r}")
         self.letter = letter
         self.reserve = check_seconds("reserve", reserve, zero=True)
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """The child's and then the other one's; see `failover.foresight`."""
+        kept = 0.0 if within is None else min(self.reserve, within / 2)
+        child, to = self.declared
+        before = None if within is None else within - kept
+        cases = [foresee(child, before, resolve).below(self.name), foresee(to, within, resolve).below(self.name)]
+        found = evolve(in_turn(cases), divided=())  # whoever lacks the event: it is kept
+        if within is not None and kept < cases[1].alone:
+            text = (
+                f"a letter is sure of {shown(kept)} only, and may take {shown(cases[1].alone)}; give it more reserve"
+            )
+            found = found.but(self.name, text)
+        return found.capped(within)
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver to the child, and what fails to the other one."""

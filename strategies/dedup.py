@@ -11,6 +11,7 @@ from attrs import Factory, define
 
 from failover.errors import ConfigError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase
 from failover.outcome import Outcome
 from failover.receipt import Receipt
 from failover.sink import check_seconds
@@ -89,6 +90,10 @@ class Dedup(Queueing):
         """Close the child and forget all events; repeats that wait are skipped. Idempotent."""
         self._seen.clear()
         await super().aclose()
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """The child's, once it is its turn; see `failover.foresight`."""
+        return self._queued(within, resolve)
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver one event, or give it the outcome of the one that it is again."""

@@ -29,6 +29,7 @@ class Failover(Sequential):
     """
 
     rule = "first in order"
+    as_declared = True
 
     def order(self, event: Event) -> Iterable[Child]:
         """The declared order."""

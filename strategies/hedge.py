@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from failover.errors import ConfigError
 from failover.event import Event
 from failover.fan_out import FanOut
+from failover.foresight import Resolve, WorstCase, in_turn, shown
 from failover.outcome import Outcome, fan_out_outcome
 from failover.receipt import Receipt
 from failover.sink import Opening, Sink, check_seconds, deliver_each, start, untold
@@ -100,6 +101,15 @@ class Hedge(FanOut):
         except ConfigError:
             await self.aclose()
             raise
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """Both one after the other: so it is when the budget is spent. See `failover.foresight`."""
+        first, second = self._foresee(within, resolve)
+        found = in_turn([first, second]).capped(within)
+        if self.delay < first.seconds:
+            return found
+        over = f"the first attempt is over after {shown(first.seconds)}, before the delay of {shown(self.delay)}"
+        return found.but(self.name, f"it never hedges: {over}; give it a shorter delay")
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Start the first, and the second if it is needed; wait until one has settled the event."""

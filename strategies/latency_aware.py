@@ -80,6 +80,8 @@ class LatencyAware(TwoChoices):
         events = self.in_flight[child]
         return self.latency(child) * (events + 1) or events * _UNKNOWN
 
+    worst_case = TwoChoices.worst_case  # to learn takes no time
+
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver as any sequence does, and learn from how long it took."""
         receipt = await super().deliver(event, deadline=deadline)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from failover.errors import ConfigError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase
 from failover.outcome import Verdict
 from failover.receipt import Receipt
 from failover.sink import Opening
@@ -92,6 +93,10 @@ class Limit(Queueing):
         await super().open(opening)
         self._full = _EMPTY
         self._count = 0
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """The child's, once there is room; see `failover.foresight`."""
+        return self._queued(within, resolve) if self.at_limit == "wait" else super().worst_case(within, resolve)
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver one event, once there is room for it."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from attrs import evolve
+
 from failover.event import Event
 from failover.fan_out import FanOut
+from failover.foresight import Resolve, WorstCase, at_once
 from failover.receipt import Receipt
 from failover.records import Silence
 from failover.sink import News, Status
@@ -39,6 +42,12 @@ class Mirror(FanOut):
     def decided(self, receipts: Sequence[Receipt]) -> bool:
         """As soon as main has ended."""
         return any(receipt.sink == self.children[0].name for receipt in receipts)
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """Main's time, and the attempts of both; see `failover.foresight`."""
+        main, copy = self._foresee(within, resolve)
+        found = at_once([main, copy])
+        return evolve(main, attempts=found.attempts, duplicates=found.duplicates, concerns=found.concerns)
 
     def status(self) -> Status:
         """How it stands; it is up if main is."""

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from attrs import Factory, frozen
 
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase
 from failover.receipt import Receipt
 from failover.strategies.key import EventKey, check_key, key_of
 from failover.strategies.queueing import WAITING, Queueing, Turn, came
@@ -50,6 +51,10 @@ class Ordered(Queueing):
         super()._begin()
         # For each key that has an event under way those that wait, None before the first: most keys never have one.
         self._lines: dict[bytes, OrderedDict[Turn, Sequence[Event]] | None] = {}
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """The child's, once it is its turn; see `failover.foresight`."""
+        return self._queued(within, resolve)
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver one event when those of its key that came before it are done; SKIPPED if that takes too long."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from failover.errors import ConfigError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase
 from failover.outcome import Outcome
 from failover.receipt import Receipt
 from failover.sink import Status
@@ -73,6 +74,15 @@ class Queueing(Wrapper):
         for turn in list(self._turns):
             self._settle(turn, _CLOSED)
         await super().aclose()
+
+    def _queued(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """The worst case of one that may have to wait: as long as others take, unless there is a deadline."""
+        (found,) = self._foresee(within, resolve)
+        if within is not None:
+            return evolve(found, seconds=within + found.late, alone=inf)
+        return evolve(found, seconds=inf, alone=inf).but(
+            self.name, "without a deadline an event may wait here for as long as those before it take; give it one"
+        )
 
     def _line_up(self, deadline: float | None) -> Turn:
         """A turn to wait for; where that is of no use it has come already, and says why."""

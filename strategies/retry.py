@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final, TypeAlias
 
+from attrs import evolve
 from msgspec.structs import replace
 from tenacity.stop import stop_after_attempt, stop_base, stop_never, stop_when_event_set
 from tenacity.wait import wait_base, wait_exponential
 
 from failover.errors import ConfigError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase, shown, shown_count
 from failover.pacing import PolicyState, WaitPolicy, delay, is_random
 from failover.receipt import Receipt
 from failover.sequential import partial_receipt
@@ -25,6 +28,7 @@ __all__ = ["Retry", "StopPolicy"]
 StopPolicy: TypeAlias = stop_base
 """E.g. `tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(5)`; seconds of the loop's time."""
 
+_ROUNDS: Final = 10_000  # attempts that are foreseen; beyond that their number is as good as unknown
 _STOP: Final = stop_after_attempt(3)
 _WAIT: Final = wait_exponential(multiplier=0.05, max=1.0)
 
@@ -87,6 +91,44 @@ class Retry(Wrapper):
                 f"{self.name}: a random wait can't be repeated in a simulation; use wait_exponential or wait_fixed"
             )
         await super().open(opening)
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """Its child's as often as `stop` allows, and the waits in between; see `failover.foresight`."""
+        end = self.within if within is None else within if self.within is None else min(within, self.within)
+        (child,) = self._foresee(end, resolve)
+        times, waits = self._rounds(end)
+        own_times, own_waits = self._rounds(self.within)
+        found = evolve(
+            child,
+            seconds=times * child.seconds + waits,
+            alone=own_times * child.alone + own_waits,
+            attempts=times * child.attempts,
+            duplicates=(times * child.duplicates if child.duplicates else 0.0) + times - 1,
+        )
+        if end is not None and own_times > 1 and child.alone >= end:
+            alone = f"one attempt may take all of the {shown(end)}, and then no other follows"
+            found = found.but(self.name, f"{alone}; give it more time, or the child a shorter timeout")
+        if child.attempts > 1 and times > 1:
+            number = f"{shown_count(child.attempts, 'attempt')} become {shown_count(found.attempts, 'attempt')}"
+            found = found.but(self.name, f"{number}; better a Retry around each socket, or none")
+        if child.divided and times > 1:
+            found = found.but(self.name, "if only some take an event, those have it again with each further attempt")
+        found = found if self.within is None else found.bounded(self.within)
+        return found.capped(end)
+
+    def _rounds(self, end: float | None) -> tuple[float, float]:
+        """How many attempts there are at most, and how long all waits between them take together at most."""
+        at_random = is_random(self.wait)
+        waited = waits = 0.0
+        for number in range(1, _ROUNDS):  # none of them takes any time: the slower they are, the sooner it stops
+            pause = delay(self.wait, PolicyState(number, 0.0, waited, waited))
+            soonest = 0.0 if at_random else pause
+            state = PolicyState(number, 0.0, waited, waited, soonest)
+            if self.stop(state) or (end is not None and waited + soonest >= end):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # reads only what it has
+                return number, waits
+            waited += soonest
+            waits = inf if at_random else waits + pause
+        return inf, inf
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Try, and again."""

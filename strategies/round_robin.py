@@ -53,6 +53,11 @@ class RoundRobin(Sequential):
         self.move_on = move_on
         self._turn = -1
 
+    @property
+    def tries(self) -> int:
+        """One, unless it moves on."""
+        return len(self.declared) if self.move_on else 1
+
     def order(self, event: Event) -> Iterable[Child]:
         """All children, beginning at the next in turn; only that one if `move_on` is off."""
         children = self.children

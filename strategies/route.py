@@ -45,6 +45,11 @@ class Route(Wrapper):
         super().__init__(*(children if default is None else [*children, default]), name=name)
         self.conditions = tuple(when for when, _ in routes)
 
+    @property
+    def tries(self) -> int:
+        """The one whose route fits."""
+        return 1
+
     def order(self, event: Event) -> Iterable[Child]:
         """The one child whose route fits."""
         for child, when in zip(self.children, self.conditions, strict=False):

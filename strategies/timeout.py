@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase, shown
 from failover.receipt import Receipt
 from failover.sink import check_seconds, deliver_each
 from failover.strategies.wrapper import Wrapper
@@ -30,6 +31,17 @@ class Timeout(Wrapper):
     def __init__(self, child: Declared, seconds: float, *, name: str | None = None) -> None:
         super().__init__(child, name=name)
         self.timeout = check_seconds("a Timeout's seconds", seconds)
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """No more than its own time; see `failover.foresight`."""
+        (child,) = self._foresee(self.timeout if within is None else min(within, self.timeout), resolve)
+        found = child.bounded(self.timeout)
+        if self.timeout >= child.alone:
+            return found.but(self.name, f"it never cuts anything short: its child takes {shown(child.alone)} at most")
+        if child.attempts == 1:
+            text = f"it cuts the only attempt short, which by itself may take {shown(child.alone)}: until then silence"
+            return found.but(self.name, f"{text} is no evidence; give the socket a shorter timeout instead")
+        return found
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver within the time."""

@@ -17,7 +17,7 @@ import failover.strategies
 ROOT = Path(__file__).parents[1]
 
 WORDS = {"errors", "event", "outcome", "receipt", "verdict", "status", "records", "pacing"}
-WORDS |= {"address", "options", "policy", "tokens", "grammar", "schemes"}
+WORDS |= {"address", "options", "policy", "tokens", "grammar", "schemes", "foresight"}
 BASES = {"sink", "strategy", "sequential", "fan_out", "held", "probing"}  # of the words these alone know the loop
 RULES = {"health"}
 

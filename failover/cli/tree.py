@@ -11,6 +11,7 @@ from rich.tree import Tree
 from failover.address import Address, SocketAddress
 from failover.grammar import Pairs, VirtualAddress
 from failover.policy import POLICIES
+from failover.tokens import quote
 
 __all__ = ["draw"]
 
@@ -48,7 +49,7 @@ def draw(address: Address, said: Pairs = ()) -> Tree:
 
 
 def _options(pairs: Pairs) -> str:
-    return "".join(f" {name}={value}" for name, value in pairs)
+    return "".join(f" {name}={quote(value, closing=False)}" for name, value in pairs)
 
 
 def _line(what: str, meaning: str = "") -> Text:

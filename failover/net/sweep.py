@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-__all__ = ["PERIOD", "Sweep", "Swept"]
+__all__ = ["LATEST", "PERIOD", "Sweep", "Swept"]
+
+LATEST: Final = 0.01
+"""Seconds by which a timeout is late at most, as long as the loop isn't."""
 
 PERIOD: Final = 0.004
-"""Seconds between two sweeps at most: with the loop's own rounding, a timeout is at most 10 ms late and never early."""
+"""Seconds between two sweeps at most: with the loop's own rounding, no timeout is later than `LATEST`, none early."""
 
 _LEAST: Final = 0.001  # seconds between two sweeps; what is due together, or nearly so, is expired together
 

@@ -11,6 +11,7 @@ import msgspec
 
 from failover.errors import ConfigError, UsageError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase
 from failover.outcome import Outcome, Verdict
 from failover.receipt import Attempt, ErrorReply, Receipt
 from failover.records import AttemptEnded, Observer, notify
@@ -83,6 +84,10 @@ class CallableSink:
             raise UsageError(f"{self.name} is open already; make a sink for each place")
         self._loop = asyncio.get_running_loop()
         self._observers = opening.observers
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:  # it has no children
+        """Its timeout, for what can be cancelled then; see `failover.foresight`."""
+        return WorstCase(self.timeout if within is None else min(within, self.timeout), alone=self.timeout)
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Call the function; see `Sink`."""

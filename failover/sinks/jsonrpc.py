@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from failover.address import SCHEMES, SocketAddress, Span, parse_socket
 from failover.errors import ConfigError, UsageError
 from failover.event import Event
+from failover.foresight import Resolve, WorstCase
 from failover.net.connection import Connection
 from failover.net.deadlines import Deadlines
 from failover.net.exchange import Exchange, Waiter
 from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, PeerKey
 from failover.net.peers import Peers
+from failover.net.sweep import LATEST
 from failover.outcome import Outcome, Verdict
 from failover.protocol.encoding import Dialect
 from failover.protocol.pipeline import Lane
@@ -127,6 +129,12 @@ class JsonRpcSink:
         self._deadlines = Deadlines(self._loop)
         self._observers = opening.observers
         self.watched = bool(opening.observers)
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:  # it has no children
+        """Its timeout, which is never early and may be late; see `failover.foresight`."""
+        alone = self.timeout + LATEST
+        seconds = alone if within is None or within >= self.timeout else within  # a deadline is kept to the moment
+        return WorstCase(seconds, late=LATEST, sends=not self.confirm, alone=alone)
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver one event; see `Sink`."""

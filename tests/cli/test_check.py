@@ -46,6 +46,42 @@ def test_options_are_drawn_where_they_belong() -> None:
 
 
 @pytest.mark.parametrize(
+    ("within", "status", "answer"),
+    [
+        ("500ms", 1, "within 500 ms: a delivery may take longer, and is cut short then"),
+        ("0.5", 1, "within 500 ms: a delivery may take longer, and is cut short then"),
+        ("1.22s", 0, "within 1.22 s: a delivery always ends by then"),
+        ("2", 0, "within 2 s: a delivery always ends by then"),
+    ],
+)
+def test_whether_a_time_is_kept(within: str, status: int, answer: str) -> None:
+    """The bounds follow the tree, then whether they fit into the time, which the exit status says as well."""
+    text = "virtual:FAILOVER tcp:a:1 timeout=200ms (RETRY attempts=1 tcp:b:1)"
+    done = CliRunner().invoke(app, ["check", "--within", within, text])
+    assert done.exit_code == status
+    lines = done.output.splitlines()
+    at = lines.index("at worst 1.22 s, 2 attempts, 1 possible duplicate")
+    assert lines[at + 1] == answer
+    warned = [line.startswith("warning: FAILOVER: of 500 ms RETRY is sure of 290 ms only") for line in lines[at + 2 :]]
+    assert warned == [True] * status
+
+
+def test_warnings_stand_below() -> None:
+    """What can't work is told with its path, whether a time is given or not; it is no error."""
+    done = CliRunner().invoke(app, ["check", "virtual:FAILOVER tcp:a:1 (RETRY within=1s name=again tcp:b:1)"])
+    assert done.exit_code == 0
+    assert done.output.splitlines()[-1].startswith("warning: FAILOVER > again: one attempt may take all of the 1 s")
+
+
+@pytest.mark.parametrize("within", ["0", "-1", "soon", "5 s", "nan"])
+def test_a_time_that_is_none(within: str) -> None:
+    """It is refused as other mistakes are."""
+    done = CliRunner().invoke(app, ["check", f"--within={within}", "tcp:a:1"])
+    assert done.exit_code == 2
+    assert "failover: " in done.output
+
+
+@pytest.mark.parametrize(
     ("socket", "position"),
     [
         ("jsonrpc:127.0.0.1:99999", 18),

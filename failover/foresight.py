@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from attrs import Factory, evolve, field, frozen
 
@@ -117,6 +117,14 @@ class WorstCase:
         return "\n".join([self.numbers(), *(f"warning: {concern}" for concern in self.concerns)])
 
 
+class _Foreseen(Protocol):
+    """A sink that can tell."""
+
+    def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:
+        """What one delivery may come to at worst."""
+        ...
+
+
 def foresee(child: Sink | Address, within: float | None, resolve: Resolve) -> WorstCase:
     """What one delivery to a child may come to.
 
@@ -132,8 +140,7 @@ def foresee(child: Sink | Address, within: float | None, resolve: Resolve) -> Wo
     sink = resolve(child) if isinstance(child, Address) else child
     for kind in type(sink).__mro__:
         if "worst_case" in vars(kind):
-            found: WorstCase = sink.worst_case(within, resolve)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
-            return found
+            return cast("_Foreseen", sink).worst_case(within, resolve)
         if "deliver" in vars(kind):
             break
     unknown = WorstCase(inf, inf, inf, inf)
@@ -193,6 +200,8 @@ def shared(children: Iterable[tuple[str, WorstCase]], within: float | None) -> I
     left = inf if within is None else within
     for place, (name, case) in enumerate(waiting):
         share = left / (len(waiting) - place)
+        if case.alone == inf:  # which is said already
+            return
         if case.alone > share + _ROUNDING:
             yield (
                 f"of {shown(within or 0.0)} {name} is sure of {shown(share)} only, and may take {shown(case.alone)};"
@@ -204,10 +213,10 @@ def shared(children: Iterable[tuple[str, WorstCase]], within: float | None) -> I
 
 def concluded(case: WorstCase) -> WorstCase:
     """The worst case of a whole tree: nobody above it keeps what is missed."""
-    texts = (
+    text = (
         "if one of them fails, the others have the event and nobody keeps it for that one; put a DeadLetter around it"
     )
-    return evolve(case, concerns=(*case.concerns, *(Concern(path, texts) for path in case.divided)))
+    return evolve(case, concerns=(*case.concerns, *(Concern(path, text) for path in case.divided)))
 
 
 def shown(seconds: float) -> str:

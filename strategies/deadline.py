@@ -47,6 +47,8 @@ class Deadline(Wrapper):
             )
         self.at = at
 
+    worst_case = Wrapper.worst_case  # an event's own deadline can only make it less
+
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Deliver until the event's time is over; SKIPPED if it is."""
         end = self._end(event)

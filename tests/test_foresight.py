@@ -26,7 +26,9 @@ from failover.sink import Sink
 from failover.sinks.callable import CallableSink
 from failover.sinks.jsonrpc import jsonrpc
 from failover.strategies import (
+    Coalesce,
     DeadLetter,
+    Deadline,
     Dedup,
     Failover,
     Hedge,
@@ -218,6 +220,43 @@ def test_what_waits_for_others() -> None:
         assert (alone.seconds, alone.attempts, within.seconds) == (inf, 1, 0.5)
         assert "without a deadline an event may wait here" in str(alone.concerns[0])
         assert within.concerns == ()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda sink: Limit(sink, in_flight=2),
+        lambda sink: Limit(sink, rate=5),
+        lambda sink: Limit(sink, in_flight=2, at_limit="next"),
+        Ordered,
+        lambda sink: Dedup(sink, window=0.5),
+        lambda sink: Coalesce(sink, key="callid"),
+        lambda sink: Deadline(sink, lambda event: now() + len(event.name) / 10),
+    ],
+)
+def test_many_that_wait_for_each_other(make: Callable[[Sink], Strategy]) -> None:
+    """However many come at once and wait for each other, none exceeds what was foreseen for its own deadline."""
+
+    async def main() -> None:
+        sink = Fast("a", SILENT.after(0.1), YES.after(0.3), DOWN, SILENT.after(0.2))
+        strategy = make(Failover(sink, Fast("b", SILENT.after(0.15)), quarantine=0))
+
+        async def one(number: int) -> None:
+            within = [0.2, 0.45, 1.0][number % 3]
+            case = case_of(strategy, within)
+            began = now()
+            event = Event("E" * (1 + number % 5), {"callid": f"call-{number % 2}"})
+            receipt = await strategy.deliver(event, deadline=began + within)
+            assert now() - began <= case.seconds + 1e-9
+            assert len(receipt.attempts) <= case.attempts
+            assert receipt.possible_duplicates <= case.duplicates
+
+        async with opened(strategy), asyncio.TaskGroup() as tasks:
+            for number in range(40):
+                tasks.create_task(one(number))
+                await asyncio.sleep(0.01 * (number % 4))
+
+    run(main())
 
 
 def test_real_sinks() -> None:

@@ -320,3 +320,13 @@ def test_the_table_in_the_documentation() -> None:
         own, said, _ = rows[policy.name]
         assert (own, said) == (own_options(policy), list(policy.said)), policy.name
     assert rows["a jsonrpc: or tcp: socket"][0] == [name for name in SOCKETS["jsonrpc"] if name != "name"]
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_each_page_shows_the_text(policy: str) -> None:
+    """The page of each strategy shows its text, with letters for the sockets, and that text makes the strategy."""
+    page = Path(__file__).parents[1] / "docs" / "strategies" / f"{policy.lower()}.md"
+    shown = re.search(rf"As text it is `virtual:({policy} [^`]*)`", page.read_text(encoding="utf-8"))
+    assert shown is not None
+    strategy = made(re.sub(r"(?<= )([a-c])\b(?!=)", r"jsonrpc:\1:1", shown[1]))
+    assert type(strategy) is next(kind for text, kind, _ in MADE if text.split()[0] == policy)

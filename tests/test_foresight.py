@@ -222,18 +222,18 @@ def test_what_waits_for_others() -> None:
         assert within.concerns == ()
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda sink: Limit(sink, in_flight=2),
-        lambda sink: Limit(sink, rate=5),
-        lambda sink: Limit(sink, in_flight=2, at_limit="next"),
-        Ordered,
-        lambda sink: Dedup(sink, window=0.5),
-        lambda sink: Coalesce(sink, key="callid"),
-        lambda sink: Deadline(sink, lambda event: now() + len(event.name) / 10),
-    ],
-)
+QUEUES: list[Callable[[Sink], Strategy]] = [
+    lambda sink: Limit(sink, in_flight=2),
+    lambda sink: Limit(sink, rate=5),
+    lambda sink: Limit(sink, in_flight=2, at_limit="next"),
+    Ordered,
+    lambda sink: Dedup(sink, window=0.5),
+    lambda sink: Coalesce(sink, key="callid"),
+    lambda sink: Deadline(sink, lambda event: now() + len(event.name) / 10),
+]
+
+
+@pytest.mark.parametrize("make", QUEUES)
 def test_many_that_wait_for_each_other(make: Callable[[Sink], Strategy]) -> None:
     """However many come at once and wait for each other, none exceeds what was foreseen for its own deadline."""
 

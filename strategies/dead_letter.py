@@ -92,9 +92,7 @@ class DeadLetter(Wrapper):
         cases = [foresee(child, before, resolve).below(self.name), foresee(to, within, resolve).below(self.name)]
         found = evolve(in_turn(cases), divided=())  # whoever lacks the event: it is kept
         if within is not None and kept < cases[1].alone:
-            text = (
-                f"a letter is sure of {shown(kept)} only, and may take {shown(cases[1].alone)}; give it more reserve"
-            )
+            text = f"a letter is sure of {shown(kept)} only, and may take {shown(cases[1].alone)}; give it more reserve"
             found = found.but(self.name, text)
         return found.capped(within)
 

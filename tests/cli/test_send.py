@@ -62,6 +62,20 @@ def test_a_notification(subscriber: Any) -> None:
     assert subscriber.received[:1] == [("E_X", {"a": "1"})]
 
 
+def test_a_whole_tree(subscriber: Any, refused: str) -> None:
+    """The extended text is delivered to as it says, options, nesting, quotes and all."""
+    tree = f'virtual:FAILOVER name=cdr (RETRY attempts=2 wait=1ms {refused}) "{subscriber.socket}/my method" name=spare'
+    done = run("--json", tree, "E_X")
+    assert done.exit_code == 0
+    receipt = json.loads(done.stdout)
+    assert receipt["sink"] == "cdr"
+    assert [(child["sink"], len(child.get("children", []))) for child in receipt["children"]] == [
+        ("RETRY", 2),
+        ("spare", 0),
+    ]
+    assert subscriber.received == [("my method", None)]
+
+
 def test_the_receipt_as_json(subscriber: Any, refused: str) -> None:
     """--json prints the receipt's tree and nothing else."""
     done = run("--json", f"virtual:FAILOVER {refused} {subscriber.socket}", "E_X")

@@ -299,6 +299,19 @@ def test_no_more_than_so_many_wait_and_one_timer_is_theirs() -> None:
     run(main())
 
 
+def test_nobody_may_wait() -> None:
+    """With room for none to wait, what finds no room is skipped at once, a batch from there on."""
+
+    async def main() -> None:
+        sink = FastSink("a", YES.after(1))
+        async with opened(Limit(sink, in_flight=2, waiting=0)) as tree:
+            receipts = await asyncio.gather(*begin(tree, 3))
+            assert [receipt.confirmed for receipt in receipts] == [True, True, False]
+            assert [receipt.confirmed for receipt in await tree.deliver_many(events(3))] == [True, True, False]
+
+    run(main())
+
+
 def test_a_rate_begins_anew_when_it_is_opened_again() -> None:
     """On a loop whose clock stands earlier nobody waits for what was on another one."""
     tree = Limit(FastSink("a"), rate=1)

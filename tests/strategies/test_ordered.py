@@ -15,7 +15,7 @@ from failover.errors import ConfigError
 from failover.event import Event
 from failover.outcome import Outcome
 from failover.sink import Sink, deliver_many, open_sink
-from failover.strategies import Failover, Ordered, Retry
+from failover.strategies import Failover, Limit, Ordered, Retry
 from failover.strategies.key import EventKey
 from tests.contract import check_sink
 from tests.doubles import (
@@ -52,7 +52,7 @@ def left(tree: Ordered) -> int:
 
 
 @settings(max_examples=250)
-@given(plan=steps(), script=SCRIPTS, kind=KINDS, closing=CLOSINGS, shape=st.sampled_from("abc"))
+@given(plan=steps(), script=SCRIPTS, kind=KINDS, closing=CLOSINGS, shape=st.sampled_from("abcd"))
 def test_order_holds_in_any_schedule(
     plan: list[Step], script: list[Answer], kind: type[PlainSink], closing: float | None, shape: str
 ) -> None:
@@ -64,6 +64,8 @@ def test_order_holds_in_any_schedule(
         child = Failover(first, second)
     elif shape == "c":
         child = Retry(Failover(first, second), stop=stop_after_attempt(2), wait=wait_fixed(0.5))
+    elif shape == "d":
+        child = Limit(Failover(first, second), in_flight=2, rate=3, burst=2)
     tree = Ordered(child)
     raised = play(tree, plan, closing)
     assert left(tree) == 0

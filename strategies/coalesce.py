@@ -14,8 +14,8 @@ from failover.event import Event
 from failover.outcome import Verdict
 from failover.receipt import Receipt
 from failover.strategies.key import EventKey
-from failover.strategies.ordered import Batch, Ordered, Run
-from failover.strategies.queueing import WAITING, Turn
+from failover.strategies.ordered import Ordered, Run
+from failover.strategies.queueing import WAITING, Batch, Turn
 from failover.strategy import Declared
 
 __all__ = ["KEEP", "Coalesce", "Keep"]

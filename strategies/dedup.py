@@ -16,7 +16,7 @@ from failover.outcome import Outcome
 from failover.receipt import Receipt
 from failover.sink import check_seconds
 from failover.strategies.key import key_of
-from failover.strategies.queueing import Queueing, Turn, came
+from failover.strategies.queueing import Batch, Queueing, Turn, came
 from failover.strategy import Declared
 
 __all__ = ["Dedup", "Repeat", "Same"]
@@ -124,46 +124,52 @@ class Dedup(Queueing):
         until: Callable[[Receipt], bool] | None = None,
     ) -> list[Receipt]:
         """Deliver those of a batch that are no repeats, as a batch; the others get their outcomes."""
-        began = self._now()
-        batch = _Batch()
+        batch = Batch(events, deadline, self._now())
+        sorted_out = _Sorted()
         for place, event in enumerate(events):
             key = self._key(event)
             if key is None:
-                batch.fresh.append(place)
-            elif key in batch.firsts:
-                batch.repeats.append((place, batch.firsts[key][0]))
+                sorted_out.fresh.append(place)
+            elif key in sorted_out.firsts:
+                sorted_out.repeats.append((place, sorted_out.firsts[key][0]))
             else:
-                first = self._known(key, began)
+                first = self._known(key, batch.began)
                 if first is None:
-                    batch.firsts[key] = place, self._remember(key, began)
-                    batch.fresh.append(place)
+                    sorted_out.firsts[key] = place, self._remember(key, batch.began)
+                    sorted_out.fresh.append(place)
                 elif first.receipt is None:
-                    batch.waiting.append(place)
+                    sorted_out.waiting.append(place)
                 else:
-                    batch.receipts[place] = self._repeat(event, first.receipt, began)
-        if batch.waiting:
-            async with asyncio.TaskGroup() as tasks:
-                running = {
-                    place: tasks.create_task(self.deliver(events[place], deadline=deadline)) for place in batch.waiting
-                }
-                await self._deliver_fresh(batch, events, deadline)
-            batch.receipts.update((place, task.result()) for place, task in running.items())
-        else:
-            await self._deliver_fresh(batch, events, deadline)
-        for place, first_place in batch.repeats:
-            batch.receipts[place] = self._repeat(events[place], batch.receipts[first_place], began)
-        return [batch.receipts[place] for place in range(len(events))]
-
-    async def _deliver_fresh(self, batch: _Batch, events: Sequence[Event], deadline: float | None) -> None:
-        """Deliver those of a batch that are no repeats."""
+                    batch.receipts[place] = self._repeat(event, first.receipt, batch.began)
         try:
-            receipts = await super().deliver_many([events[place] for place in batch.fresh], deadline=deadline)
+            if sorted_out.waiting:
+                async with asyncio.TaskGroup() as tasks:
+                    for place in sorted_out.waiting:
+                        tasks.create_task(self._deliver_repeat(batch, place))
+                    await self._deliver_fresh(batch, sorted_out)
+            else:
+                await self._deliver_fresh(batch, sorted_out)
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipts = batch.left(self.name)  # type: ignore[attr-defined]
+            raise
+        for place, first_place in sorted_out.repeats:
+            batch.receipts[place] = self._repeat(events[place], batch.receipts[first_place], batch.began)
+        return batch.all()
+
+    async def _deliver_repeat(self, batch: Batch, place: int) -> None:
+        """Deliver one that is a repeat of what is under way already, unless it has to go on in its place."""
+        await batch.take(place, self.deliver(batch.events[place], deadline=batch.deadline))
+
+    async def _deliver_fresh(self, batch: Batch, sorted_out: _Sorted) -> None:
+        """Deliver those of a batch that are no repeats."""
+        some = [batch.events[place] for place in sorted_out.fresh]
+        try:
+            await batch.take_many(sorted_out.fresh, super().deliver_many(some, deadline=batch.deadline), self.name)
         except BaseException:
-            for key, (_, first) in batch.firsts.items():
+            for key, (_, first) in sorted_out.firsts.items():
                 self._hand_over(key, first)
             raise
-        batch.receipts.update(zip(batch.fresh, receipts, strict=True))
-        for key, (place, first) in batch.firsts.items():
+        for key, (place, first) in sorted_out.firsts.items():
             self._end(key, first, batch.receipts[place])
 
     async def _deliver_first(self, key: Hashable, first: _First, event: Event, deadline: float | None) -> Receipt:
@@ -279,19 +285,17 @@ class _First:
 
 
 @define
-class _Batch:
-    """A batch, sorted.
+class _Sorted:
+    """The places of a batch's events, sorted.
 
     Args:
-        fresh: The places of events that are delivered.
-        firsts: By their keys, the places of those of them that others may be again.
-        repeats: The places of repeats of these, each with that of its first one.
-        waiting: The places of repeats of what is under way already.
-        receipts: What became of the events, by their place.
+        fresh: Of those that are delivered.
+        firsts: By their keys, of those of them that others may be again.
+        repeats: Of repeats of these, each with that of its first one.
+        waiting: Of repeats of what is under way already.
     """
 
     fresh: list[int] = Factory(list[int])
     firsts: dict[Hashable, tuple[int, _First]] = Factory(dict[Hashable, "tuple[int, _First]"])
     repeats: list[tuple[int, int]] = Factory(list[tuple[int, int]])
     waiting: list[int] = Factory(list[int])
-    receipts: dict[int, Receipt] = Factory(dict[int, Receipt])

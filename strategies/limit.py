@@ -8,7 +8,6 @@ from functools import partial
 from math import inf
 from typing import Final, Literal, get_args
 
-from attrs import Factory, frozen
 from msgspec.structs import replace
 
 from failover.errors import ConfigError
@@ -17,7 +16,7 @@ from failover.foresight import Resolve, WorstCase
 from failover.outcome import Verdict
 from failover.receipt import Receipt
 from failover.sink import Opening
-from failover.strategies.queueing import WAITING, Queueing, Turn, came
+from failover.strategies.queueing import WAITING, Batch, Queueing, Turn, came
 from failover.strategy import Declared
 
 __all__ = ["AtLimit", "Limit"]
@@ -132,14 +131,25 @@ class Limit(Queueing):
                 return await super().deliver_many(events, deadline=deadline)
             finally:
                 self._leave(None, count)
-        batch = _Batch(events, deadline, began)
+        batch = Batch(events, deadline, began)
+        try:
+            await self._deliver_in_parts(batch, count)
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipts = batch.left(self.name)  # type: ignore[attr-defined]
+            raise
+        return batch.all()
+
+    async def _deliver_in_parts(self, batch: Batch, count: int) -> None:
+        """Deliver a batch part by part, of which there is room for the first `count` events."""
+        events = batch.events
+        under_way: set[asyncio.Task[None]] = set()
+        place = 0
         async with asyncio.TaskGroup() as tasks:
-            place = 0
             while True:
                 if count:
-                    wave = tasks.create_task(self._deliver_some(batch, place, count))
-                    wave.add_done_callback(partial(self._ended, batch, count))  # also of one that never began
-                    batch.waves.add(wave)
+                    part = tasks.create_task(self._deliver_part(batch, range(place, place + count)))
+                    part.add_done_callback(partial(self._ended, under_way, count))  # also of one that never began
+                    under_way.add(part)
                     place += count
                 if place == len(events):
                     break
@@ -147,28 +157,29 @@ class Limit(Queueing):
                 if count:
                     continue
                 if self.at_limit == "wait":
-                    reason = await self._room(deadline)
+                    reason = await self._room(batch.deadline)
                     if reason:
                         for late in range(place, len(events)):
                             batch.receipts[late] = self._refused(events[late], batch.began, reason)
                         break
                     count = 1 + (0 if self._turns else self._take(len(events) - place - 1))
-                elif batch.waves and self._crowded():
-                    await asyncio.wait(batch.waves, return_when=asyncio.FIRST_COMPLETED)
+                elif under_way and self._crowded():
+                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     batch.receipts[place] = self._no_room(events[place])
                     place += 1
-        return [batch.receipts[place] for place in range(len(events))]
 
-    async def _deliver_some(self, batch: _Batch, place: int, count: int) -> None:
+    async def _deliver_part(self, batch: Batch, places: Sequence[int]) -> None:
         """Deliver events of a batch for which there is room."""
-        now = self._now()
-        receipts = await super().deliver_many(batch.events[place : place + count], deadline=batch.deadline)
-        for at, receipt in enumerate(receipts, place):
-            batch.receipts[at] = self._waited(receipt, batch.began) if now > batch.began else receipt
+        late = self._now() > batch.began
+        some = [batch.events[place] for place in places]
+        await batch.take_many(places, super().deliver_many(some, deadline=batch.deadline), self.name)
+        if late:
+            for place in places:
+                batch.receipts[place] = self._waited(batch.receipts[place], batch.began)
 
-    def _ended(self, batch: _Batch, count: int, wave: asyncio.Task[None]) -> None:
-        batch.waves.discard(wave)
+    def _ended(self, under_way: set[asyncio.Task[None]], count: int, part: asyncio.Task[None]) -> None:
+        under_way.discard(part)
         self._leave(None, count)
 
     async def _room(self, deadline: float | None) -> str:
@@ -240,22 +251,3 @@ class Limit(Queueing):
         limit = f"{self.in_flight} in flight" if self._crowded() else f"{self.rate:g} events a second"
         receipt = self._refused(event, self._now(), f"no room: {limit}")
         return replace(receipt, verdict=Verdict.STOP) if self.at_limit == "reject" else receipt
-
-
-@frozen
-class _Batch:
-    """What is known of a batch.
-
-    Args:
-        events: Its events.
-        deadline: For all of them, absolute loop time, seconds.
-        began: Loop time, seconds.
-        receipts: What became of the events, by their place.
-        waves: Parts of it that are under way.
-    """
-
-    events: Sequence[Event]
-    deadline: float | None
-    began: float
-    receipts: dict[int, Receipt] = Factory(dict[int, Receipt])
-    waves: set[asyncio.Task[None]] = Factory(set["asyncio.Task[None]"])

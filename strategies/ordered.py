@@ -7,16 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from attrs import Factory, frozen
-
 from failover.event import Event
 from failover.foresight import Resolve, WorstCase
 from failover.receipt import Receipt
 from failover.strategies.key import EventKey, check_key, key_of
-from failover.strategies.queueing import WAITING, Queueing, Turn, came
+from failover.strategies.queueing import WAITING, Batch, Queueing, Turn, came
 from failover.strategy import Declared
 
-__all__ = ["Batch", "Ordered", "Run"]
+__all__ = ["Ordered", "Run"]
 
 Run: TypeAlias = tuple[bytes | None, list[int]]
 """A key of a batch and the places of its events, in order; without a key one event."""
@@ -83,13 +81,14 @@ class Ordered(Queueing):
         A key of which an event is under way already doesn't hold up the others.
         """
         batch = Batch(events, deadline, self._now())
+        held: dict[bytes, Turn | None] = {}  # the keys that have a place in line for this batch
         free: list[Run] = []
         busy: list[tuple[bytes, list[int], Turn]] = []
         try:
             for key, places in self._runs(batch):
                 turn = None
                 if key is not None:
-                    turn = batch.held[key] = self._enter(key, [events[place] for place in places], deadline)
+                    turn = held[key] = self._enter(key, [events[place] for place in places], deadline)
                     if turn is not None:
                         busy.append((key, places, turn))
                         continue
@@ -97,14 +96,17 @@ class Ordered(Queueing):
             if busy:
                 async with asyncio.TaskGroup() as tasks:
                     for key, places, turn in busy:
-                        tasks.create_task(self._one_by_one(batch, key, places, turn))
-                    await self._side_by_side(batch, free)
+                        tasks.create_task(self._one_by_one(batch, held, key, places, turn))
+                    await self._side_by_side(batch, held, free)
             else:
-                await self._side_by_side(batch, free)
+                await self._side_by_side(batch, held, free)
+        except asyncio.CancelledError as cancelled:
+            cancelled.receipts = batch.left(self.name)  # type: ignore[attr-defined]
+            raise
         finally:
-            for key, turn in batch.held.items():
+            for key, turn in held.items():
                 self._leave(key, turn)
-        return [batch.receipts[place] for place in range(len(events))]
+        return batch.all()
 
     def _runs(self, batch: Batch) -> list[Run]:
         """The keys of a batch, each with the places of its events in order; one without a key stands alone."""
@@ -114,21 +116,25 @@ class Ordered(Queueing):
             runs.setdefault(place if key is None else key, []).append(place)
         return [(None if isinstance(key, int) else key, places) for key, places in runs.items()]
 
-    async def _side_by_side(self, batch: Batch, runs: list[Run]) -> None:
+    async def _side_by_side(self, batch: Batch, held: dict[bytes, Turn | None], runs: list[Run]) -> None:
         """Deliver the events of keys whose turn it is, a round for each that a key has."""
         number = 0
         while runs:
             turns = [places[number] for _, places in runs]
-            receipts = await super().deliver_many([batch.events[place] for place in turns], deadline=batch.deadline)
-            for place, receipt in zip(turns, receipts, strict=True):
-                batch.receipts[place] = self._waited(receipt, batch.began) if number else receipt
+            some = [batch.events[place] for place in turns]
+            await batch.take_many(turns, super().deliver_many(some, deadline=batch.deadline), self.name)
+            if number:
+                for place in turns:
+                    batch.receipts[place] = self._waited(batch.receipts[place], batch.began)
             number += 1
             for key, places in runs:
                 if key is not None and len(places) == number:
-                    self._leave(key, batch.held.pop(key))
+                    self._leave(key, held.pop(key))
             runs = [run for run in runs if len(run[1]) > number]
 
-    async def _one_by_one(self, batch: Batch, key: bytes, places: list[int], turn: Turn) -> None:
+    async def _one_by_one(
+        self, batch: Batch, held: dict[bytes, Turn | None], key: bytes, places: list[int], turn: Turn
+    ) -> None:
         """Deliver the events of a key that has to wait for its turn first."""
         reason = await turn
         for place in places:
@@ -136,9 +142,9 @@ class Ordered(Queueing):
             if reason:
                 batch.receipts[place] = self._refused(event, batch.began, reason)
             else:
-                receipt = await super().deliver(event, deadline=batch.deadline)
-                batch.receipts[place] = self._waited(receipt, batch.began)
-        self._leave(key, batch.held.pop(key))
+                await batch.take(place, super().deliver(event, deadline=batch.deadline))
+                batch.receipts[place] = self._waited(batch.receipts[place], batch.began)
+        self._leave(key, held.pop(key))
 
     def _enter(self, key: bytes, events: Sequence[Event], deadline: float | None) -> Turn | None:
         """Take the place behind all others of a key; None if there is nobody and it may go at once."""
@@ -166,22 +172,3 @@ class Ordered(Queueing):
             if self._settle(line.popitem(last=False)[0]):
                 return
         del self._lines[key]
-
-
-@frozen
-class Batch:
-    """What is known of a batch.
-
-    Args:
-        events: Its events.
-        deadline: For all of them, absolute loop time, seconds.
-        began: Loop time, seconds.
-        receipts: What became of the events, by their place.
-        held: The keys that have a place in line for this batch.
-    """
-
-    events: Sequence[Event]
-    deadline: float | None
-    began: float
-    receipts: dict[int, Receipt] = Factory(dict[int, Receipt])
-    held: dict[bytes, Turn | None] = Factory(dict[bytes, "Turn | None"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from typing import Final, TypeAlias
 
-from attrs import evolve
+from attrs import Factory, evolve, frozen
 from msgspec.structs import replace
 
 from failover.errors import ConfigError
@@ -17,11 +18,11 @@ from failover.event import Event
 from failover.foresight import Resolve, WorstCase
 from failover.outcome import Outcome
 from failover.receipt import Receipt
-from failover.sink import Status
+from failover.sink import Status, left_of
 from failover.strategies.wrapper import Wrapper
 from failover.strategy import Declared
 
-__all__ = ["WAITING", "Queueing", "Turn", "came"]
+__all__ = ["WAITING", "Batch", "Queueing", "Turn", "came"]
 
 WAITING: Final = 1024
 """How many events may wait at once, by default. Source: `failover.ConnectionOptions`, its `waiting`."""
@@ -32,6 +33,51 @@ Turn: TypeAlias = asyncio.Future[str]
 _CLOSED: Final = "the group was closed"
 _LATE: Final = "no time left while it waited for its turn"
 _SPARE: Final = 64  # ends of turns that are over, before they are looked for in the midst
+
+
+@frozen
+class Batch:
+    """A batch that isn't delivered all at once.
+
+    Args:
+        events: Its events.
+        deadline: For all of them, absolute loop time, seconds; None without.
+        began: When it came, loop time, seconds.
+        receipts: What became of the events so far, by their place.
+    """
+
+    events: Sequence[Event]
+    deadline: float | None
+    began: float
+    receipts: dict[int, Receipt] = Factory(dict[int, Receipt])
+
+    async def take(self, place: int, delivery: Awaitable[Receipt]) -> None:
+        """Wait for the receipt of one event; if that is cancelled, take what it leaves."""
+        try:
+            self.receipts[place] = await delivery
+        except asyncio.CancelledError as cancelled:
+            left: Receipt | None = getattr(cancelled, "receipt", None)
+            if left is not None:
+                self.receipts[place] = left
+            raise
+
+    async def take_many(self, places: Sequence[int], delivery: Awaitable[Sequence[Receipt]], name: str) -> None:
+        """The same of some events together, at the sink of this name."""
+        try:
+            receipts = await delivery
+        except asyncio.CancelledError as cancelled:
+            left = left_of([self.events[place] for place in places], name, cancelled)
+            self.receipts.update(zip(places, left, strict=True))
+            raise
+        self.receipts.update(zip(places, receipts, strict=True))
+
+    def left(self, name: str) -> list[Receipt]:
+        """What there is of each event when the whole is cancelled, at the sink of this name."""
+        return [self.receipts.get(place, one) for place, one in enumerate(left_of(self.events, name))]
+
+    def all(self) -> list[Receipt]:
+        """What became of all of them, in order."""
+        return [self.receipts[place] for place in range(len(self.events))]
 
 
 class Queueing(Wrapper):

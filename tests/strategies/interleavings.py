@@ -68,11 +68,13 @@ class Raised:
         events: What was raised.
         task: Its delivery.
         receipts: What came of it; none if it was cancelled.
+        left: What it left if it was; none if it hadn't begun.
     """
 
     events: list[Event]
     task: asyncio.Task[Any]
     receipts: list[Receipt] = Factory(list[Receipt])
+    left: list[Receipt] = Factory(list[Receipt])
 
 
 def play(tree: Queueing, plan: Sequence[Step], closing: float | None) -> list[Raised]:
@@ -110,10 +112,14 @@ def play(tree: Queueing, plan: Sequence[Step], closing: float | None) -> list[Ra
             await tree.aclose()
         for one in raised:
             await asyncio.wait([one.task])
-            if not one.task.cancelled():
-                one.receipts = one.task.result()
-                assert [receipt.event for receipt in one.receipts] == one.events
-                assert all(receipt.sink == tree.name for receipt in one.receipts)
+            try:
+                one.receipts = await one.task
+            except asyncio.CancelledError as cancelled:
+                one.left = _left(cancelled)
+            told = one.receipts or one.left
+            assert one.task.cancelled() or told
+            assert [receipt.event for receipt in told] == (one.events if told else [])
+            assert all(receipt.sink == tree.name for receipt in told)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert tree.status().in_flight == 0
         assert (len(tree._turns), tree._ends, tree._timer) == (0, [], None)  # pyright: ignore[reportPrivateUsage]
@@ -133,6 +139,24 @@ def key_of(event: Event) -> str | None:
     """Its key."""
     params: Any = event.params
     return params.get("callid")
+
+
+def _left(cancelled: asyncio.CancelledError) -> list[Receipt]:
+    """What travels with a cancellation, of one event or of a batch."""
+    receipt: Receipt | None = getattr(cancelled, "receipt", None)
+    return [receipt] if receipt is not None else list(getattr(cancelled, "receipts", ()))
+
+
+def check_left(raised: Sequence[Raised], given: Sequence[Event]) -> None:
+    """Check that what was cancelled leaves word of every event that had reached a sink.
+
+    Raises:
+        AssertionError: there is an event of which nothing is told.
+    """
+    for one in raised:
+        if one.task.cancelled():
+            told = {number_of(receipt.event) for receipt in one.left if receipt.children}
+            assert told >= {number_of(event) for event in given if event in one.events}
 
 
 async def _deliver(tree: Queueing, events: list[Event], deadline: float | None) -> list[Receipt]:

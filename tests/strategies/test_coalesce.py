@@ -19,7 +19,7 @@ from failover.sink import Sink, deliver_many, open_sink
 from failover.strategies import Coalesce, Failover, Retry
 from tests.contract import check_sink
 from tests.doubles import ANSWERS, DOWN, YES, Answer, FastSink, PlainSink, now, opened, opening, run
-from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, key_of, number_of, play, steps
+from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, check_left, key_of, number_of, play, steps
 
 UPDATE = "E_UL_CONTACT_UPDATE"
 INSERT = "E_UL_CONTACT_INSERT"
@@ -62,6 +62,7 @@ def test_order_and_what_is_kept_in_any_schedule(
     tree = Coalesce(child, key="callid")
     raised = play(tree, plan, closing)
     assert tree._lines == {}  # pyright: ignore[reportPrivateUsage]
+    check_left(raised, sink.given)
     given = given_to(sink)
     every = [one for step in raised for one in step.events]
     count = 0

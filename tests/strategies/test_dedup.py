@@ -32,7 +32,7 @@ from tests.doubles import (
     opening,
     run,
 )
-from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, key_of, play, steps
+from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, check_left, key_of, play, steps
 
 STATUS = {"socket": "udp:10.0.0.7:22222", "status": "inactive"}
 WINDOW = 2.0
@@ -59,6 +59,7 @@ def test_once_in_any_schedule(
     sink = kind("a", *script)
     tree = Dedup(sink, window=WINDOW, key=key_of)
     raised = play(tree, plan, closing)
+    check_left(raised, sink.given)
     assert seen(tree) == 0
     receipts = [receipt for one in raised for receipt in one.receipts]
     for key in "xyz":

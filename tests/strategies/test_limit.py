@@ -18,7 +18,7 @@ from failover.sink import Sink, deliver_many, open_sink
 from failover.strategies import Failover, Limit
 from tests.contract import check_sink
 from tests.doubles import ANSWERS, SILENT, YES, Answer, FastSink, PlainSink, now, opened, opening, outcomes, run
-from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, number_of, play, steps
+from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, check_left, number_of, play, steps
 
 AT_LIMIT: tuple[Literal["wait", "next", "reject"], ...] = ("wait", "next", "reject")
 
@@ -71,6 +71,7 @@ def test_bounds_hold_in_any_schedule(
     tree = Limit(sink, in_flight=in_flight, rate=rate, burst=burst, at_limit=at_limit)
     raised = play(tree, plan, closing)
     assert tree._busy == 0  # pyright: ignore[reportPrivateUsage]
+    check_left(raised, sink.given)
     assert sink.most <= (in_flight or 1000)
     assert rate is None or never_above(sink.times, rate, burst)
     alone = {number_of(one.events[0]) for one in raised if len(one.events) == 1}

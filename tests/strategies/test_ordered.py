@@ -33,7 +33,7 @@ from tests.doubles import (
     outcomes,
     run,
 )
-from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, key_of, number_of, play, steps
+from tests.strategies.interleavings import CLOSINGS, KINDS, SCRIPTS, Step, check_left, key_of, number_of, play, steps
 
 
 def call(number: int, callid: object = "a84b4c") -> Event:
@@ -68,6 +68,7 @@ def test_order_holds_in_any_schedule(
         child = Limit(Failover(first, second), in_flight=2, rate=3, burst=2)
     tree = Ordered(child)
     raised = play(tree, plan, closing)
+    check_left(raised, given)
     assert left(tree) == 0
     for key in "xyz":
         numbers = [number_of(event) for event in given if key_of(event) == key]

@@ -12,8 +12,10 @@ from failover.grammar import Pairs, VirtualAddress
 from failover.options import TEXT, TIME, YES_NO, Options, choice
 from failover.policies import TABLE
 from failover.policy import POLICIES, SOCKETS, Parts, add
+from failover.protocol.datagrams import DatagramFormat
 from failover.schemes import Defaults, Scheme, find, register
 from failover.sink import Sink
+from failover.sinks.datagram import make_datagram, parse_udp, parse_unix
 from failover.sinks.jsonrpc import AtLimit, JsonRpcSink, jsonrpc
 
 __all__ = ["SocketMaker", "build"]
@@ -127,6 +129,16 @@ _JSONRPC: Final[Options] = {
 }
 """What can be said of a JSON-RPC socket in a text: arguments of `jsonrpc`."""
 
+_DATAGRAM: Final[Options] = {
+    "name": TEXT,
+    "timeout": TIME,
+    "format": choice(*get_args(DatagramFormat)),
+    "id_param": TEXT,
+}
+"""What can be said of a datagram socket in a text: arguments of `udp` and `unix`."""
+
 add(*TABLE)
 register(Scheme("jsonrpc", parse_socket, _jsonrpc, _JSONRPC))
 register(Scheme("tcp", parse_socket, _jsonrpc, _JSONRPC))
+register(Scheme("udp", parse_udp, make_datagram, _DATAGRAM))
+register(Scheme("unix", parse_unix, make_datagram, _DATAGRAM))

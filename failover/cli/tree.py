@@ -11,6 +11,7 @@ from rich.tree import Tree
 from failover.address import Address, SocketAddress
 from failover.grammar import Pairs, VirtualAddress
 from failover.policy import POLICIES
+from failover.sinks.datagram import UnixAddress
 from failover.tokens import quote
 
 __all__ = ["draw"]
@@ -18,6 +19,8 @@ __all__ = ["draw"]
 _SCHEMES: Final = {
     "jsonrpc": "JSON-RPC 2.0 over TCP, as OpenSIPS 2.4 and 3.0 write it",
     "tcp": "JSON-RPC 2.0 over TCP, as OpenSIPS 3.1 and later write it",
+    "udp": "a JSON-RPC notification in a datagram, which nobody confirms",
+    "unix": "a JSON-RPC notification in a datagram to a socket of this machine, which nobody confirms",
 }
 
 
@@ -41,10 +44,14 @@ def draw(address: Address, said: Pairs = ()) -> Tree:
     if isinstance(address, SocketAddress):
         tree.add(_line(f"host {address.host}", _kind(address.host)))
         tree.add(_line(f"port {address.port}"))
+        if address.scheme == "udp":
+            return tree
         if address.method is None:
             tree.add(_line("no method", "the event's name is the JSON-RPC method"))
         else:
             tree.add(_line(f"method {address.method}", "the JSON-RPC method, whatever the event's name is"))
+    elif isinstance(address, UnixAddress):
+        tree.add(_line(f"path {address.path}"))
     return tree
 
 

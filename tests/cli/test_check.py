@@ -114,6 +114,8 @@ def test_what_can_be_written_and_not_be_meant() -> None:
         ("virtual:PARALLEL jsonrpc:a:1", "PARALLEL: all get the event at once"),
         ("virtual:ROUND-ROBIN jsonrpc:a:1", "ROUND-ROBIN: they take turns"),
         ("jsonrpc:example.org:1", "host example.org: a name"),
+        ("udp:10.0.0.5:9000", "udp: a JSON-RPC notification in a datagram"),
+        ("unix:/run/events.sock", "path /run/events.sock"),
     ],
 )
 def test_each_part_has_a_meaning(socket: str, meaning: str) -> None:

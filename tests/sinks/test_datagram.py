@@ -424,6 +424,23 @@ def test_observers_and_standing(run: Run) -> None:
     run(main)
 
 
+def test_a_closed_group_opens_again() -> None:
+    """On another loop too, and blocking."""
+    with udp_receiver() as (receiver, port):
+        group = Group("g", udp(f"127.0.0.1:{port}"))
+
+        async def main() -> None:
+            async with group:
+                assert (await group.deliver(EVENT)).outcome is SENT
+
+        for _ in range(2):
+            asyncio.run(main())
+        for thread in (True, False):
+            with group.blocking(thread=thread) as facade:
+                assert outcomes([facade.deliver(EVENT), *facade.deliver_many([EVENT, EVENT])]) == [SENT] * 3
+        assert receiver.taken() == [WIRE] * 8
+
+
 # Addresses.
 
 

@@ -40,6 +40,11 @@ class Repeat(Receipt, eq=False, frozen=True, gc=False, kw_only=True):
         return self.first.maybe_processed
 
     @property
+    def copies(self) -> int:
+        """How many of the times that the first one may have been processed are intended."""
+        return self.first.copies
+
+    @property
     def cut_short(self) -> bool:
         """Whether we stopped waiting for the first one."""
         return self.first.cut_short

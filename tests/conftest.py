@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-# `pytest --hypothesis-profile=explore` looks for new examples, for as long as the default number of them takes.
+# By default a quarter of the examples, always the same; `pytest --hypothesis-profile=thorough` tries all of them, as
+# .ci/run does, and `explore` looks for new ones, as many.
 settings.register_profile("explore", deadline=None)
-settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, derandomize=True)
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("repeatable")

@@ -45,6 +45,7 @@ from failover.subscriber import Request, RpcError, Subscriber
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SLOW = {"docs/command-line.md", "docs/testing/drill.md", "docs/testing/simulation.md"}  # many commands, many seeds
 NOT_RUN = {"README.md": 2}  # both are run by .ci/run, word for word, on a copy of the checkout
 
 
@@ -354,7 +355,13 @@ def _reason(block: Block) -> str:
     return next((note.removeprefix("not run: ") for note in block.notes if note.startswith("not run: ")), "")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def _params() -> Iterator[Any]:
+    for path in PAGES:
+        name = str(path.relative_to(ROOT))
+        yield pytest.param(path, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+
+
+@pytest.mark.parametrize("path", list(_params()))
 def test_page(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a page shows can be run, and prints what stands there."""
     connect = socket.socket.connect

@@ -88,6 +88,7 @@ def test_idle() -> None:
         }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["payload", "many", "start", "await", "task", "leases", "bare", "sinks"])
 def test_memory(case: str) -> None:
     """Each case allocates something, and less than a page and a half for each."""
@@ -98,6 +99,7 @@ def test_memory(case: str) -> None:
     assert 100 < found["bytes"] < 12_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "kind"),
     [(table, kind) for table in cost.COSTS for kind in table.kinds],
@@ -115,6 +117,7 @@ def test_every_strategy_has_its_row() -> None:
     assert set(failover.strategies.__all__) <= set(strategies.MAKERS)
 
 
+@pytest.mark.slow
 def test_strategies() -> None:
     """A short look gives a figure for each, a ratio to the bare sink, and one to many children where there can be."""
     result = strategies.Strategies().run(Settings(seconds=0.001, say=list[str]().append))

@@ -39,7 +39,15 @@ def subscriber() -> Iterator[Subscriber]:
         yield made
 
 
-@pytest.mark.parametrize("clause", [each for each in CLAUSES if each.id != "11.3-unread-pushed-back"], ids=str)
+def each_clause() -> Iterator[Any]:
+    """The clauses; those that wait for a peer that is slow, or doesn't read, take a second of real time."""
+    for clause in CLAUSES:
+        if clause.id != "11.3-unread-pushed-back":
+            waits = clause.id.startswith("11.") or clause.id == "6.9-slow-sender"
+            yield pytest.param(clause, id=str(clause), marks=[pytest.mark.slow] if waits else [])
+
+
+@pytest.mark.parametrize("clause", list(each_clause()))
 def test_each_clause_on_loopback(clause: Clause, subscriber: Subscriber) -> None:
     """Each clause is passed on real sockets, examined on its own, as a user's test does it."""
     host, port = subscriber.address
@@ -70,6 +78,7 @@ def test_all_on_a_simulated_network(network: int, in_order: bool) -> None:  # no
     assert verdicts(simulation.run(main())) == {}
 
 
+@pytest.mark.slow
 def test_the_whole_on_loopback(subscriber: Subscriber) -> None:
     """The whole examination passes, back-pressure included, within seconds, and its requests are as few as it says."""
     host, port = subscriber.address
@@ -94,7 +103,7 @@ def test_whatever_params_the_method_needs(params: Any, subscriber: Subscriber) -
 def test_without_a_method_what_needs_a_confirmation_is_skipped(subscriber: Subscriber) -> None:
     """Nobody has said that E_CONFORMANCE is known: what needs a confirmation is skipped and says so."""
     host, port = subscriber.address
-    report = examine(host, port, timeout=1.0, quiet=0.01, idle=0.01, skip=["11"])
+    report = examine(host, port, timeout=1.0, quiet=0.01, idle=0.01, skip=["6.9", "11"])
     assert report.ok
     skipped = "needs a method that the subscriber confirms: error -32601"
     assert verdicts(report) == {"1.1-confirmed": skipped}

@@ -73,13 +73,13 @@ def run(text: str) -> Result:
     ("fault", "args"),
     [
         ("crash", ""),
-        ("black_hole", ""),
         ("handle_then_drop", ""),
-        ("partition", "way = 'down'"),
-        ("slicing", ""),
-        ("corrupt", "probability = 0.05"),
-        ("latency", "delay = 0.05"),
         ("reset", ""),
+        pytest.param("black_hole", "", marks=pytest.mark.slow),
+        pytest.param("partition", "way = 'down'", marks=pytest.mark.slow),
+        pytest.param("slicing", "", marks=pytest.mark.slow),
+        pytest.param("corrupt", "probability = 0.05", marks=pytest.mark.slow),
+        pytest.param("latency", "delay = 0.05", marks=pytest.mark.slow),
     ],
 )
 def test_faults_happen_on_real_sockets(fault: str, args: str) -> None:
@@ -123,7 +123,7 @@ def ours(path: Path, *, lying: bool = False) -> Generator[str]:
         yield subscriber.socket.removeprefix("jsonrpc:")
 
 
-@pytest.mark.parametrize("lying", [False, True])
+@pytest.mark.parametrize("lying", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_subscriber_that_runs_already(tmp_path: Path, lying: bool) -> None:  # noqa: FBT001  # a parameter of the test
     """One's own subscriber is reached through a proxy that harms it, and its notes are held against its replies."""
     notes = tmp_path / "notes"
@@ -156,6 +156,7 @@ def test_without_notes_that_check_is_not_judged() -> None:
     assert result.per_subscriber()[0]["processed"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["honest", "lies"])
 def test_a_command_is_started_killed_and_started_again(tmp_path: Path, kind: str) -> None:
     """A subscriber of one's own is run as a process, dies as the timeline says, and comes back on its port."""

@@ -11,11 +11,12 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from failover.errors import ConfigError, FramingError
 from failover.protocol.framing import Framer, Malformed
+from tests.examples import examples
 
 
 class Reply(msgspec.Struct):
@@ -366,7 +367,7 @@ def frames(draw: st.DrawFn) -> bytes:
 PLACES = st.lists(st.integers(0, 2**16), max_size=12)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(values=st.lists(st.tuples(frames(), SPACE), max_size=12), repeat=st.integers(1, 40), places=PLACES)
 def test_values_come_in_order_whatever_the_segmentation(
     values: list[tuple[bytes, bytes]], repeat: int, places: list[int]
@@ -390,7 +391,7 @@ NOISE = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(stream=NOISE | st.binary(max_size=60), places=PLACES, max_frame=st.integers(1, 60), max_depth=st.integers(1, 4))
 @example(stream=b'{"id":1}}{', places=[], max_frame=1, max_depth=1)
 @example(stream=b'{"id":1,"result":"}{"}{"id":2}', places=[], max_frame=30, max_depth=1)

@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from failover.sim import Fault, Network, Simulation, log_normal
+from tests.examples import examples
 
 VERBS = (
     "refuse",
@@ -185,7 +186,7 @@ def check(ends: list[End]) -> None:
             assert end.received <= peer.sent
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(seed=st.integers(0, 2**32), steps=st.lists(STEP, max_size=6))
 def test_streams_under_any_faults(seed: int, steps: list[tuple[str, float, float]]) -> None:
     """Bytes come in order and none twice, each end hears of its end once, and nothing is left hanging."""
@@ -201,7 +202,7 @@ def test_streams_without_faults() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@examples(1000)
 @given(seed=st.integers(0, 2**32), steps=st.lists(STEP, max_size=12))
 def test_streams_under_very_many_faults(seed: int, steps: list[tuple[str, float, float]]) -> None:
     """The same, many more times."""

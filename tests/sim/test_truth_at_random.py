@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from failover.sim import Simulation
+from tests.examples import examples
 
 HOST = "127.0.0.1"
 ACTS = ("write", "much", "pause", "resume", "eof", "close", "abort", "reset", "wait")
@@ -156,7 +157,7 @@ def compare(script: list[tuple[int, str]], keep_open: tuple[bool, bool]) -> None
     assert Simulation(seed=1).run(play(script, keep_open)) == real
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(script=SCRIPT, keep_open=st.tuples(st.booleans(), st.booleans()))
 def test_any_acts(script: list[tuple[int, str]], keep_open: tuple[bool, bool]) -> None:
     """Both ends hear the same on both networks, whatever is done at either."""
@@ -164,7 +165,7 @@ def test_any_acts(script: list[tuple[int, str]], keep_open: tuple[bool, bool]) -
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@examples(300)
 @given(script=SCRIPT, keep_open=st.tuples(st.booleans(), st.booleans()))
 def test_very_many_acts(script: list[tuple[int, str]], keep_open: tuple[bool, bool]) -> None:
     """The same, many more times."""

@@ -22,8 +22,8 @@ from tests.scripted import Call, Run, ScriptedPeer
 
 
 def soon(call: Call) -> None:
-    """Confirm after 10 ms."""
-    asyncio.get_running_loop().call_later(0.01, call.confirm)
+    """Confirm after 3 ms."""
+    asyncio.get_running_loop().call_later(0.003, call.confirm)
 
 
 Make = Callable[[str], JsonRpcSink]

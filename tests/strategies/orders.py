@@ -6,7 +6,9 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import pytest
 
 from failover.event import Event
 from failover.sequential import Sequential
@@ -16,6 +18,10 @@ LETTERS = "abcd"
 FAULTS = {"DOWN", "SILENT"}
 USUAL = ("YES", "NOTED", "NO", "STOP", "DOWN", "SILENT", "LEFT", "FULL")
 BATCH = 250
+COUNTS: Final = (1, 2, 3, pytest.param(4, marks=pytest.mark.slow))
+"""How many children there are in all combinations; those of four take a second each time."""
+NUMBERS: Final = (20_000, pytest.param(100_000, marks=pytest.mark.slow))
+"""How many events are shared out."""
 
 Make: TypeAlias = Callable[[Sequence[PlainSink]], Sequential]
 """Makes a strategy over these children."""

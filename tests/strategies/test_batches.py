@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from failover.event import Event
@@ -34,6 +34,7 @@ from tests.doubles import (
     outcomes,
     run,
 )
+from tests.examples import examples
 
 EVENT = Event("E_A")
 KINDS = st.sampled_from([PlainSink, FastSink])
@@ -87,7 +88,7 @@ async def one_by_one(sink: Sink, batch: list[Event]) -> list[Receipt]:
 
 
 @pytest.mark.parametrize("kinds", [["failover", "all"], ["failover", "all", "any"]])
-@settings(max_examples=60)
+@examples(60)
 @given(data=st.data(), kind=st.sampled_from([PlainSink, FastSink]), count=st.integers(1, 7))
 def test_same_outcomes_without_quarantine(
     kinds: list[str], data: st.DataObject, kind: type[PlainSink], count: int
@@ -111,7 +112,7 @@ def test_same_outcomes_without_quarantine(
     assert run(main(deliver_many)) == run(main(one_by_one))
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(plans(STEADY, ["failover"]), st.sampled_from([PlainSink, FastSink]), st.integers(1, 9))
 def test_nothing_is_lost_that_a_child_would_take(plan: Plan, kind: type[PlainSink], count: int) -> None:
     """With quarantine, of children that never change: an event is settled in a batch if it would be alone."""
@@ -126,7 +127,7 @@ def test_nothing_is_lost_that_a_child_would_take(plan: Plan, kind: type[PlainSin
     assert run(main(deliver_many)) == run(main(one_by_one))
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(plans(ANY_SCRIPT, ["failover", "all", "any"]), KINDS, st.integers(1, 9))
 def test_laws_of_a_batch(plan: Plan, kind: type[PlainSink], count: int) -> None:
     """For any tree and script: a receipt for each event; no child is asked or listed twice; all attempts are listed."""

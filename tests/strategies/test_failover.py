@@ -32,6 +32,7 @@ from tests.doubles import (
     outcomes,
     run,
 )
+from tests.strategies.orders import COUNTS
 
 EVENT = Event("E_ACC_CDR", {"callid": "a84b4c76e66710"})
 LETTERS = "abcd"
@@ -52,7 +53,7 @@ def until_settled(names: Sequence[str], order: Sequence[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", COUNTS)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
     """Of up to four children: who gets an attempt, in what order, the receipt, and all of it again with those out."""
 

@@ -154,7 +154,10 @@ def unhedged() -> list[float]:
     return took
 
 
-@pytest.mark.parametrize(("loser", "rank"), [("cancel", None), ("cancel", 98.0), ("keep", None)])
+@pytest.mark.parametrize(
+    ("loser", "rank"),
+    [("cancel", None), *(pytest.param(*more, marks=pytest.mark.slow) for more in (("cancel", 98.0), ("keep", None)))],
+)
 def test_what_it_gains_and_costs(loser: Literal["cancel", "keep"], rank: float | None) -> None:
     """p99.9 at least ten times better than without, extra load at most 5 %, and nobody quarantined by it."""
     without = unhedged()

@@ -14,7 +14,7 @@ from failover.errors import ConfigError
 from failover.event import Event
 from failover.strategies import Failover, LatencyAware
 from tests.doubles import BUSY, DOWN, NO, YES, Answer, FastSink, PlainSink, opened, run
-from tests.strategies.orders import check_batches, check_combinations, shares, within
+from tests.strategies.orders import COUNTS, NUMBERS, check_batches, check_combinations, shares, within
 
 EVENT = Event("E_ACC_CDR", {"duration": 35})
 
@@ -30,18 +30,19 @@ def near(value: float, expected: float) -> bool:
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", COUNTS)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
     """Of up to four children: one after the other until it is settled, those that are out last."""
     check_combinations(make, kind, count)
 
 
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("batches", [False, True])
-def test_equals_share_alike(batches: bool) -> None:  # noqa: FBT001  # pytest passes it by name
-    """Over 100,000 events equals have equal shares, within 1 %; those of one that is out go to the others."""
-    events = [EVENT] * 100_000
+def test_equals_share_alike(number: int, *, batches: bool) -> None:
+    """Over many events equals have equal shares, within 1 %; those of one that is out go to the others."""
+    events = [EVENT] * number
     assert within(shares(make, 4, events, batches=batches), [1 / 4] * 4, 0.01)
-    assert within(shares(make, 4, events[:50_000], out=[1], batches=batches), [1 / 3, 0, 1 / 3, 1 / 3], 0.01)
+    assert within(shares(make, 4, events[: number // 2], out=[1], batches=batches), [1 / 3, 0, 1 / 3, 1 / 3], 0.01)
 
 
 @pytest.mark.parametrize("batch", [False, True])

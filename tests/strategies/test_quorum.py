@@ -46,7 +46,9 @@ def expected(names: tuple[str, ...], k: int) -> Ending:
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize(("count", "usual"), [(1, USUAL), (2, USUAL), (3, USUAL), (4, FEWER)])
+@pytest.mark.parametrize(
+    ("count", "usual"), [(1, USUAL), (2, USUAL), (3, USUAL), pytest.param(4, FEWER, marks=pytest.mark.slow)]
+)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int, usual: tuple[str, ...]) -> None:
     """Of up to four children that end one second after the other: as the rows say, and not a second later."""
 

@@ -25,6 +25,7 @@ from tests.doubles import (
     outcomes,
     run,
 )
+from tests.strategies.orders import COUNTS
 
 EVENT = Event("E_PIKE_BLOCKED", {"ip": "192.168.2.11"})
 LETTERS = "abcd"
@@ -33,7 +34,7 @@ USUAL = ("YES", "NOTED", "NO", "STOP", "DOWN", "SILENT", "LEFT", "FULL")
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", COUNTS)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
     """Of up to four children and over one whole round: each begins at the next child in service, then in order."""
 

@@ -17,7 +17,7 @@ from failover.sequential import Sequential
 from failover.strategies import Failover, Sticky
 from failover.strategies.sticky import Circle
 from tests.doubles import DOWN, NO, YES, FastSink, PlainSink, opened, run
-from tests.strategies.orders import LETTERS, check_batches, check_combinations, shares, within
+from tests.strategies.orders import COUNTS, LETTERS, NUMBERS, check_batches, check_combinations, shares, within
 
 CHANCE = random.Random(1)
 KEYS = [b"%032x@10.0.0.1" % CHANCE.getrandbits(128) for _ in range(20_000)]
@@ -70,7 +70,7 @@ def begin(key: bytes) -> Callable[[Sequential, list[int]], Callable[[list[int], 
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", COUNTS)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
     """Of up to four children: in the order of the key until it is settled, those that are out last."""
     check_combinations(make, kind, count, begin(b"a84b4c76e66710"))
@@ -118,10 +118,11 @@ def test_the_mapping_is_for_ever() -> None:
     assert [4 - Circle(mixed).first(b"call-%d" % number) for number in range(12)] == FOR_EVER
 
 
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("batches", [False, True])
-def test_shares(batches: bool) -> None:  # noqa: FBT001  # pytest passes it by name
-    """Over 100,000 keys four children have a quarter each within 2 %; with one out the others have a third."""
-    events = [call(f"{number}@10.0.0.1") for number in range(100_000)]
+def test_shares(number: int, *, batches: bool) -> None:
+    """Over many keys four children have a quarter each within 2 %; with one out the others have a third."""
+    events = [call(f"{at}@10.0.0.1") for at in range(number)]
     assert within(shares(make, 4, events, batches=batches), [1 / 4] * 4, 0.02)
     assert within(shares(make, 4, events[:20_000], out=[0], batches=batches), [0, 1 / 3, 1 / 3, 1 / 3], 0.03)
 

@@ -12,7 +12,7 @@ from failover.event import Event
 from failover.sequential import Sequential
 from failover.strategies import RoundRobin, Tiers
 from tests.doubles import DOWN, NO, FastSink, PlainSink, opened, run
-from tests.strategies.orders import check_batches, check_combinations, shares, within
+from tests.strategies.orders import COUNTS, NUMBERS, check_batches, check_combinations, shares, within
 
 EVENT = Event("E_ACC_CDR", {"duration": 35})
 
@@ -35,16 +35,17 @@ def begin(_: Sequential, __: list[int]) -> Callable[[list[int], list[int]], None
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", COUNTS)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
     """Of up to four children in two tiers: all of the first that are in service, then the second's, then the others."""
     check_combinations(make, kind, count, begin)
 
 
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("batches", [False, True])
-def test_weights_are_kept(batches: bool) -> None:  # noqa: FBT001  # pytest passes it by name
-    """Over 100,000 events the first tier has all, by weight within 1 %; the second once all of the first are out."""
-    events = [EVENT] * 100_000
+def test_weights_are_kept(number: int, *, batches: bool) -> None:
+    """Over many events the first tier has all, by weight within 1 %; the second once all of the first are out."""
+    events = [EVENT] * number
     assert within(shares(make, 4, events, batches=batches), [3 / 4, 1 / 4, 0, 0], 0.01)
     assert within(shares(make, 4, events[:20_000], out=[0], batches=batches), [0, 1, 0, 0], 0)
     assert within(shares(make, 4, events, out=[0, 1], batches=batches), [0, 0, 1 / 3, 2 / 3], 0.01)

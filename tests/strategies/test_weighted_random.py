@@ -14,7 +14,7 @@ from failover.event import Event
 from failover.sink import Opening
 from failover.strategies import Failover, WeightedRandom
 from tests.doubles import DOWN, NO, FastSink, PlainSink, opened, opening, run
-from tests.strategies.orders import check_batches, check_combinations, shares, within
+from tests.strategies.orders import COUNTS, NUMBERS, check_batches, check_combinations, shares, within
 
 EVENT = Event("E_ACC_CDR", {"duration": 35})
 WEIGHTS = (5, 1, 2, 3)
@@ -26,16 +26,17 @@ def make(children: Sequence[PlainSink]) -> WeightedRandom:
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", COUNTS)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
     """Of up to four children: whatever is drawn, one after the other until it is settled, those that are out last."""
     check_combinations(make, kind, count)
 
 
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("batches", [False, True])
-def test_weights_are_kept(batches: bool) -> None:  # noqa: FBT001  # pytest passes it by name
-    """Over 100,000 events each child's share is its weight's, within 1 %; also with one of them out."""
-    events = [EVENT] * 100_000
+def test_weights_are_kept(number: int, *, batches: bool) -> None:
+    """Over many events each child's share is its weight's, within 1 %; also with one of them out."""
+    events = [EVENT] * number
     assert within(shares(make, 4, events, batches=batches), [5 / 11, 1 / 11, 2 / 11, 3 / 11], 0.01)
     assert within(shares(make, 4, events, out=[0], batches=batches), [0, 1 / 6, 2 / 6, 3 / 6], 0.01)
 

@@ -36,6 +36,7 @@ from failover.testing.history import History
 from failover.testing.plans import Plan
 from failover.testing.schedules import play as play_plan
 from failover.testing.timeline import FaultEvent, Places, check_faults, play
+from tests.examples import examples
 
 pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
 
@@ -78,7 +79,7 @@ def test_addresses_parse(text: str) -> None:
     assert str(parse(text)) == text
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(strategies(SOCKETS), st.lists(events(), max_size=3))
 def test_trees_deliver(tree: Strategy, given: list[Event]) -> None:
     """Every tree that is drawn can be opened, and delivers while its subscribers are well."""
@@ -92,7 +93,7 @@ def test_trees_deliver(tree: Strategy, given: list[Event]) -> None:
     simulation.run(main())
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(scripts(longest=0.3), st.integers(1, 5))
 def test_scripts_hurt_and_break_nothing(script: list[Action], count: int) -> None:
     """Whatever an honest subscriber does, the group's promises hold, as the checkers say."""
@@ -130,7 +131,7 @@ def test_lies_can_be_asked_for() -> None:
     assert find(acts(lies=True), lambda act: act.name == "confirm_unhandled").name == "confirm_unhandled"
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.data())
 def test_fault_schedules_can_be_played(data: st.DataObject) -> None:
     """Every schedule fits the places that it was drawn for: simulated hosts, subscribers, proxies; it is in order."""
@@ -154,7 +155,7 @@ def test_places_without_such_faults() -> None:
         fault_schedules({"one": ScriptedSubscriber()}, what=["loss"])
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(plans())
 def test_plans_find_nothing_wrong(plan: Plan) -> None:
     """Whole schedules run through the real engine, and no checker has anything to say."""

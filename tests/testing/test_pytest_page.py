@@ -14,7 +14,6 @@ pytest_plugins = ["pytester"]
 PAGE = (Path(__file__).parents[2] / "docs" / "testing" / "pytest.md").read_text(encoding="utf-8")
 FILES = re.findall(r"<!-- file: (\S+) -->\n\n```python\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = re.findall(r"```\n\$ pytest (.*?)\n(.*?)```", PAGE, re.DOTALL)
-SLOW = {"test_shrink.py"}
 FAIL = {"test_liar.py": 1, "test_trouble.py": 1}
 
 
@@ -25,17 +24,16 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return pytester.run(sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", *arguments, timeout=60)
 
 
+@pytest.mark.slow
 def test_files(pytester: pytest.Pytester) -> None:
     """Every test of the page passes, but those that are shown to fail."""
-    names = [name for name, _ in FILES if name not in SLOW]
+    names = [name for name, _ in FILES if name != "test_shrink.py"]
     assert len(names) == 4
     run(pytester, *names).assert_outcomes(passed=4, failed=sum(FAIL.values()))
 
 
-@pytest.mark.parametrize(
-    ("command", "shown"),
-    [pytest.param(*found, marks=[pytest.mark.slow] if found[0] in SLOW else [], id=found[0]) for found in COMMANDS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[command for command, _ in COMMANDS])
 def test_commands(pytester: pytest.Pytester, command: str, shown: str) -> None:
     """A command prints what stands below it; `...` there stands for anything."""
     printed = re.sub(r"=+ (.*?) =+", r"\1", run(pytester, *shlex.split(command)).stdout.str())

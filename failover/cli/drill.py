@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
-from failover.cli.drilling import Bar, show_result
 from failover.cli.terminal import FAILED, WRONG, fail, friendly, printable, stderr, stdout
-from failover.drill.junit import to_junit
-from failover.drill.plan import Drill, Place, load_drill
-from failover.drill.report import to_html
-from failover.drill.run import prepare, run_drill
-from failover.drill.shipped import shipped, shipped_drill, shipped_text
-from failover.testing.entries import Entry
-from failover.testing.lines import entry_to_line
+
+if TYPE_CHECKING:
+    from failover.drill.plan import Drill, Place
+    from failover.testing.entries import Entry
 
 __all__ = ["drill"]
 
@@ -55,6 +51,14 @@ def drill(
       failover drill dead-primary --show > mine.toml
       failover drill mine.toml --seed 7 --junit junit.xml
     """
+    # What a drill needs is a third of what a command takes to start, and the other commands need nothing of it.
+    from failover.cli.drilling import Bar, show_result
+    from failover.drill.junit import to_junit
+    from failover.drill.report import to_html
+    from failover.drill.run import prepare, run_drill
+    from failover.drill.shipped import shipped, shipped_drill, shipped_text
+    from failover.testing.lines import entry_to_line
+
     if list_:
         for name in shipped():
             stdout().print(f"{name:<18} {shipped_drill(name).drill.about}")
@@ -83,6 +87,9 @@ def drill(
 
 
 def _found(file: str) -> Drill:
+    from failover.drill.plan import load_drill
+    from failover.drill.shipped import shipped_drill
+
     path = Path(file)
     if path.exists():
         return load_drill(path)

@@ -93,13 +93,8 @@ class _Mirrored(Receipt, eq=False, frozen=True, gc=False):
 
     @property
     def copies(self) -> int:
-        """How many times main's children are meant to."""
+        """How many times main's are meant to."""
         return self.children[0].copies
-
-    @property
-    def possible_duplicates(self) -> int:
-        """How many times too many main's children may have processed it."""
-        return self.children[0].possible_duplicates
 
     @property
     def cut_short(self) -> bool:

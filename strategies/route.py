@@ -33,6 +33,8 @@ class Route(Wrapper):
     """
 
     rule = "its route"
+    move_on = False
+    """An event that its child did not settle is no other child's."""
 
     def __init__(
         self, *routes: tuple[When, Declared], default: Declared | None = None, name: str | None = None

@@ -18,6 +18,9 @@ __all__ = ["SOME", "Connection", "ConnectionOwner"]
 SOME: Final = 32
 """How many requests are worth a write of their own, so that the peer begins while the rest is being made."""
 
+_ENDLESS: Final = 10
+"""Timeouts without the end of a reply that has begun: a bracket got lost, it swallows all that comes after it."""
+
 _NONE: Final[tuple[int, float]] = (-1, 0.0)
 
 
@@ -181,7 +184,7 @@ class Connection(asyncio.Protocol):
         self._sweep.soon(pipeline.expire(now))
         if not pipeline.unfinished or pipeline.progress != self._progress[0]:
             self._progress = pipeline.progress, now
-        elif now - self._progress[1] >= pipeline.longest:  # a lost bracket, say: it would swallow all that comes
+        elif now - self._progress[1] >= _ENDLESS * pipeline.longest:
             self.break_off("a reply that doesn't end")
             return False
         for exchange in [held for held in self._held if held.waiter is None or held.overdue(now)]:

@@ -44,7 +44,7 @@ def no_quarantine_for_impatience(history: History) -> list[Finding]:
         strategy, child = tree.node(change.strategy), tree.node(change.child)
         if change.up or strategy is None or child is None or change.at < history.since:
             continue
-        window = sum(leaf.timeout or 0.0 for leaf in child.sockets()) if child.children else 0.0
+        window = _window(child)
         enough = (*_FAULTY, None, *((Outcome.REJECTED,) if strategy.quarantine_rejected else ()))
         behind = [
             outcome
@@ -110,8 +110,8 @@ def back_when_heard(history: History) -> list[Finding]:
         node = history.tree.node(child)
         if node is None:
             continue
-        window = sum(leaf.timeout or 0.0 for leaf in node.sockets()) if node.children else 0.0
-        heard = [reply for below in node.walk() for reply in replies.get(below.name, ())]
+        window = _window(node)
+        heard = [reply for below in _heard_below(node) for reply in replies.get(below.name, ())]
         holder = history.tree.node(strategy)
         by_itself = holder is None or holder.failback in ("cautious", "eager")
         for at, event, late in heard:
@@ -205,6 +205,20 @@ def fair(weights: Mapping[str, float] | None = None, tolerance: float = 1.0) -> 
         return findings
 
     return shares
+
+
+def _window(node: Node) -> float:
+    """Seconds from evidence below a child to the end of what the child was doing; 0 of a socket."""
+    if not node.children:
+        return 0.0
+    times = 4 if any(below.kind == "Retry" for below in node.walk()) else 1  # and its waits
+    return times * sum(leaf.timeout or 0.0 for leaf in node.sockets())
+
+
+def _heard_below(node: Node) -> list[Node]:
+    """The nodes whose late replies are told to whoever holds this one: not those of a mirror's copy."""
+    children = node.children[:1] if node.kind == "Mirror" else node.children
+    return [node, *(below for child in children for below in _heard_below(child))]
 
 
 def _replies(history: History) -> dict[str, list[tuple[float, str, bool]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from failover.outcome import Outcome, fan_out_outcome, sequential_outcome
 from failover.receipt import Attempt, Receipt
@@ -20,6 +21,8 @@ __all__ = [
     "nothing_tried_after_settled",
     "one_receipt_each",
 ]
+
+_SHORT: Final = ("Timeout", "Retry", "DeadLetter")  # what is below them may have less time than the event
 
 
 def one_receipt_each(history: History) -> list[Finding]:
@@ -58,9 +61,9 @@ def nothing_tried_after_settled(history: History) -> list[Finding]:
     for story in history.stories.values():
         for ended in story.ended:
             for receipt in ended.receipt.walk():
-                if receipt.side_by_side:
-                    continue
                 node = history.tree.node(receipt.sink)
+                if receipt.side_by_side or (node is not None and node.kind == "DeadLetter"):
+                    continue
                 paced = node is not None and node.paced
                 settled: Receipt | None = None
                 for child in receipt.children:
@@ -92,7 +95,8 @@ def nobody_left_untried(history: History) -> list[Finding]:
                     continue  # skipped as a whole, which is for the strategy above it to justify
                 if receipt.side_by_side or (node.move_on and not receipt.settled):
                     late = None if deadline is None else ended.at >= deadline - EPSILON
-                    text = _left_out(receipt, node, None if batched else busy, late=late)
+                    short = late is None and any(one.kind in _SHORT for one in tree.above(node.name))
+                    text = _left_out(receipt, node, None if batched else busy, late=False if short else late)
                     if text:
                         findings.append(Finding("nobody_left_untried", text, (story.event,), ended.at))
     return findings
@@ -128,13 +132,23 @@ def _wrong(receipt: Receipt, tree: Tree, root: Node | None) -> str:
         return f"its receipt has {strangers[0]} below {receipt.sink}, where it is not"
     if not receipt.children or node.kind == "Group":
         return ""
-    if node.side_by_side:
-        outcome, _ = fan_out_outcome(receipt.children, node.need)
-    else:
-        outcome, _ = sequential_outcome(receipt.children)
-    if outcome is not receipt.outcome and not _given_up(receipt):
+    outcome = _sum(node, receipt.children)
+    lost = receipt.outcome is Outcome.ABANDONED and receipt.reason  # a hedge's slower one, whatever is below it
+    if outcome is not receipt.outcome and not lost and not _given_up(receipt):
         return f"{receipt.sink} is {receipt.outcome.value}, and what it tried adds up to {outcome.value}"
     return ""
+
+
+def _sum(node: Node, children: Sequence[Receipt]) -> Outcome:
+    """What children's receipts add up to, as their strategy has it."""
+    if node.kind == "Mirror":
+        return children[0].outcome
+    if node.kind == "DeadLetter" and len(children) > 1:
+        taken = children[1].confirmed or children[1].outcome is Outcome.SENT
+        return children[1 if taken else 0].outcome
+    if node.side_by_side or node.kind == "Hedge":
+        return fan_out_outcome(children, node.need)[0]
+    return sequential_outcome(children)[0]
 
 
 def _differences(story: Story, tree: Tree, at: float) -> list[str]:

@@ -100,7 +100,7 @@ def duplicates_announced(history: History) -> list[Finding]:
         if sum(counts.values()) < 2:  # noqa: PLR2004  # one is no duplicate
             continue
         done = _assign(receipt, counts, tree)
-        actual = _duplicates(receipt, done)
+        actual = _duplicates(receipt, done, tree)
         if actual > receipt.possible_duplicates:
             text = f"it has {actual} duplicates, and its receipt says at most {receipt.possible_duplicates}"
             findings.append(Finding(clause, text, (story.event,), story.ended[0].at))
@@ -145,7 +145,9 @@ def no_harm_to_others(history: History) -> list[Finding]:
             node = history.tree.node(attempt.sink)
             if attempt.outcome is not Outcome.UNCONFIRMED or node is None or node.timeout is None:
                 continue
-            if attempt.at - attempt.began >= node.timeout - EPSILON or "malformed reply" in attempt.reason:
+            if attempt.at - attempt.began >= node.timeout - EPSILON:
+                continue
+            if "malformed reply" in attempt.reason or "doesn't end" in attempt.reason:
                 continue
             who = node.subscriber
             if any(abs(at - attempt.at) <= EPSILON for at in ends.get(who, ())):
@@ -221,13 +223,20 @@ def _assign(receipt: Receipt, counts: Counter[str], tree: Tree) -> set[int]:
     return done
 
 
-def _duplicates(receipt: Receipt, done: set[int]) -> int:
+def _duplicates(receipt: Receipt, done: set[int], tree: Tree) -> int:
     """How often more than intended an event was processed below a receipt."""
-    inner = sum(_duplicates(child, done) for child in receipt.children)
+    inner = sum(_duplicates(child, done, tree) for child in receipt.children)
     if receipt.side_by_side:
         return inner
-    return inner + max(0, sum(_was_done(child, done) for child in receipt.children) - 1)
+    copies = [_copies(child, done, tree) for child in receipt.children]
+    return inner + sum(copies) - max(copies, default=0)
 
 
-def _was_done(receipt: Receipt, done: set[int]) -> bool:
-    return id(receipt) in done or any(_was_done(child, done) for child in receipt.children)
+def _copies(receipt: Receipt, done: set[int], tree: Tree) -> int:
+    """How many of the times that an event was processed below a receipt were intended; a mirror's copy never counts."""
+    if id(receipt) in done:
+        return 1
+    node = tree.node(receipt.sink)
+    children = receipt.children[:1] if node is not None and node.kind == "Mirror" else receipt.children
+    copies = [_copies(child, done, tree) for child in children]
+    return sum(copies) if receipt.side_by_side else max(copies, default=0)

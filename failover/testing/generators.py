@@ -16,13 +16,13 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from failover.errors import ConfigError
 from failover.policy import OPENSIPS
 from failover.sinks.jsonrpc import AtLimit, jsonrpc
-from failover.strategies import Failover, Parallel, RoundRobin
 from failover.strategy import Strategy
 from failover.testing import actions as scripted
 from failover.testing import odd_replies
 from failover.testing.actions import Action, Confirm
 from failover.testing.event_generators import events, invalid_events, values
 from failover.testing.faulty import MOMENTARY, faulty
+from failover.testing.forms import FORMS
 from failover.testing.plans import ACTS, BEHAVIOURS, NETWORK, Branch, Disturbance, Plan, PlannedEvent, Socket, sockets
 from failover.testing.timeline import FaultEvent, Places
 
@@ -56,7 +56,6 @@ ON_HOSTS: Final = (
 )
 """The faults of simulated hosts, see `failover.testing.faulty.HostFaults`; what stands first, a failure shrinks to."""
 
-_KINDS: Final[tuple[Literal["Failover", "RoundRobin", "Parallel"], ...]] = ("Failover", "RoundRobin", "Parallel")
 _REQUIRE: Final[tuple[Literal["all", "any"], ...]] = ("all", "any")
 _MS: Final = 1000  # times are whole milliseconds: these shrink to short numbers
 
@@ -100,11 +99,12 @@ def trees(draw: DrawFn, subscribers: Sequence[str], *, depth: int = 3, width: in
         )
 
     def branch(left: int) -> Branch:
-        kind = draw(st.sampled_from(_KINDS))
+        kind = draw(st.sampled_from(list(FORMS)))
+        form = FORMS[kind]
         name = f"{kind.lower()}{next(numbers)}"
         children = [
             branch(left - 1) if left > 1 and draw(st.booleans()) else socket()
-            for _ in range(draw(st.integers(1, width)))
+            for _ in range(draw(st.integers(form.least, max(form.least, min(form.most, width)))))
         ]
         return Branch(
             name,
@@ -115,6 +115,7 @@ def trees(draw: DrawFn, subscribers: Sequence[str], *, depth: int = 3, width: in
             last_resort=not draw(_rarely()),
             move_on=not draw(_rarely()),
             require=draw(st.sampled_from(_REQUIRE) | st.integers(1, len(children))),
+            amount=draw(st.sampled_from([0.5, 0.0, 1.0])),
         )
 
     return branch(depth)
@@ -140,18 +141,9 @@ def _declared(node: Branch) -> Strategy:
         )
         for child in node.children
     ]
-    if node.kind == "Parallel":
-        return Parallel(*children, name=node.name, require=node.require)
-    kind: Callable[..., Strategy] = Failover if node.kind == "Failover" else RoundRobin
-    settings: dict[str, Any] = {"move_on": node.move_on} if node.kind == "RoundRobin" else {}
-    return kind(
-        *children,
-        name=node.name,
-        quarantine=node.quarantine,
-        quarantine_rejected=node.quarantine_rejected,
-        last_resort=node.last_resort,
-        **settings,
-    )
+    form = FORMS[node.kind]
+    arguments, settings = form.arguments(node, children)
+    return cast("Strategy", form.kind(*arguments, name=node.name, **settings))
 
 
 def _rarely() -> SearchStrategy[bool]:

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from failover.sim.seeds import derive
 from failover.sinks.jsonrpc import AtLimit
+from failover.testing.forms import FORMS
 
 __all__ = [
     "ACTS",
@@ -27,8 +28,6 @@ __all__ = [
     "random_plan",
     "sockets",
 ]
-
-Kind = Literal["Failover", "RoundRobin", "Parallel"]
 
 NETWORK: Final = (
     "refuse",
@@ -72,6 +71,7 @@ ACTS: Final = (
 """What a subscriber can do with a request, by the names of `failover.testing.ACTIONS`; not those in which it lies."""
 FAULTS: Final = (*NETWORK, *BEHAVIOURS, *ACTS)
 """Everything that can go wrong in a schedule."""
+_MOSTLY: Final = ("Failover", "RoundRobin", "Parallel")  # half of all strategies, and some of the other half
 _CODES: Final = (-32000, -32600, -32602, -32603)
 
 
@@ -100,23 +100,25 @@ class Branch:
 
     Args:
         name: Its name.
-        kind: Which strategy.
+        kind: Which strategy, as of `failover.testing.forms.FORMS`.
         children: What is below it.
         quarantine: Seconds, of a sequence.
         quarantine_rejected: As of `Sequential`.
         last_resort: As of `Sequential`.
         move_on: As of `RoundRobin`.
         require: As of `Parallel`.
+        amount: What else there is to say of its kind, 0 to 1: how late, how many, how long.
     """
 
     name: str
-    kind: Kind
+    kind: str
     children: tuple[Branch | Socket, ...]
     quarantine: float = 1.0
     quarantine_rejected: bool = False
     last_resort: bool = True
     move_on: bool = True
     require: Literal["all", "any"] | int = "all"
+    amount: float = 0.5
 
 
 @frozen
@@ -145,7 +147,7 @@ class PlannedEvent:
     Args:
         at: When, seconds after the start.
         within: Seconds of its deadline; None without.
-        cancel_after: Seconds after which whoever waits gives up; None never. Of single events only.
+        cancel_after: Seconds after which whoever waits gives up; None never.
         batch: How many events are delivered together.
     """
 
@@ -236,10 +238,10 @@ class _Trees:
 
     def _branch(self, depth: int) -> Branch:
         rng = self._rng
-        kinds: tuple[Kind, ...] = ("Failover", "RoundRobin", "Parallel")
-        kind = rng.choice(kinds)
+        kind = rng.choice(_MOSTLY if rng.random() < 0.5 else tuple(FORMS))
         name = self._name(kind.lower())
-        count = rng.randint(1, min(4, len(self._hosts) + 1))
+        form = FORMS[kind]
+        count = max(form.least, min(form.most, rng.randint(1, min(4, len(self._hosts) + 1))))
         children = tuple(
             self._branch(depth - 1) if depth > 1 and rng.random() < 0.5 else self._socket() for _ in range(count)
         )
@@ -252,6 +254,7 @@ class _Trees:
             last_resort=rng.random() < 0.9,
             move_on=rng.random() < 0.95,
             require=rng.choice(("all", "any", rng.randint(1, count))),
+            amount=rng.random(),
         )
 
     def _socket(self) -> Socket:
@@ -273,7 +276,7 @@ def _events(rng: Random, count: int, rate: float) -> tuple[PlannedEvent, ...]:
         at += rng.expovariate(rate)
         batch = rng.randint(2, 8) if rng.random() < 0.05 else 1
         within = rng.choice((0.002, 0.02, 0.1, 0.3, 1.0)) if rng.random() < 0.4 else None
-        cancel = rng.uniform(0.0, 0.3) if batch == 1 and rng.random() < 0.05 else None
+        cancel = rng.uniform(0.0, 0.3) if rng.random() < 0.05 else None
         planned.append(PlannedEvent(at, within, cancel, batch))
         count -= batch
     return tuple(planned)

@@ -11,7 +11,7 @@ import gc
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any, Final
@@ -26,11 +26,11 @@ from failover.sim.seeds import derive
 from failover.sim.simulation import Simulation
 from failover.sink import Sink
 from failover.sinks.jsonrpc import jsonrpc
-from failover.strategies import Failover, Parallel, RoundRobin
 from failover.testing.actions import Action
 from failover.testing.calls import Call
 from failover.testing.checkers import ALL, Checker
 from failover.testing.disturbing import Disturber
+from failover.testing.forms import FORMS
 from failover.testing.history import History
 from failover.testing.plans import FAULTS, Branch, Plan, PlannedEvent, Socket, random_plan
 from failover.testing.plans import sockets as sockets_of
@@ -47,9 +47,7 @@ _SHOWN: Final = 20  # failed seeds that are printed
 _LEAD: Final = 0.2  # seconds from the start of the simulation to the plan's
 
 KINDS: Final[dict[str, Callable[..., Sink]]] = {
-    "Failover": Failover,
-    "RoundRobin": RoundRobin,
-    "Parallel": Parallel,
+    **{name: form.kind for name, form in FORMS.items()},
     "Socket": jsonrpc,
 }
 """What trees are made of; replaced in one place to see whether the checkers notice."""
@@ -207,17 +205,18 @@ async def _raise(group: Group, history: History, number: int, planned: PlannedEv
     deadline = None if planned.within is None else loop.time() + planned.within
     for event in events:
         history.raised(event, deadline=deadline, batched=planned.batch > 1)
-    if planned.batch > 1:
-        await group.deliver_many(events, deadline=deadline)
-    elif planned.cancel_after is None:
-        await group.deliver(events[0], deadline=deadline)
-    else:
-        await asyncio.wait(
-            [delivery := asyncio.ensure_future(group.deliver(events[0], deadline=deadline))],
-            timeout=planned.cancel_after,
-        )
-        delivery.cancel()
-        await asyncio.wait([delivery])
+    delivery: Coroutine[Any, Any, object] = (
+        group.deliver_many(events, deadline=deadline)
+        if planned.batch > 1
+        else group.deliver(events[0], deadline=deadline)
+    )
+    if planned.cancel_after is None:
+        await delivery
+        return
+    task = asyncio.ensure_future(delivery)
+    await asyncio.wait([task], timeout=planned.cancel_after)
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _build(node: Branch | Socket, options: ConnectionOptions) -> Sink:
@@ -231,18 +230,8 @@ def _build(node: Branch | Socket, options: ConnectionOptions) -> Sink:
             at_limit=node.at_limit,
             options=options,
         )
-    children = [_build(child, options) for child in node.children]
-    if node.kind == "Parallel":
-        return KINDS["Parallel"](*children, name=node.name, require=node.require)
-    sequential: dict[str, Any] = {
-        "name": node.name,
-        "quarantine": node.quarantine,
-        "quarantine_rejected": node.quarantine_rejected,
-        "last_resort": node.last_resort,
-    }
-    if node.kind == "RoundRobin":
-        sequential["move_on"] = node.move_on
-    return KINDS[node.kind](*children, **sequential)
+    arguments, settings = FORMS[node.kind].arguments(node, [_build(child, options) for child in node.children])
+    return KINDS[node.kind](*arguments, name=node.name, **settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

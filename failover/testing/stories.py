@@ -107,6 +107,11 @@ class Tree:
         """The node of a name; None if there is none, or there are several that differ."""
         return self._nodes.get(name)
 
+    def above(self, name: str) -> list[Node]:
+        """The strategies that a node is below of."""
+        every = [node for root in self.roots.values() for node in root.walk()]
+        return [node for node in every if node.name != name and any(below.name == name for below in node.walk())]
+
     def subscriber(self, sink: str) -> str:
         """Who is behind a socket; the sink's own name if that was never said."""
         return self._subscribers.get(sink) or sink

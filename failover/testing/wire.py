@@ -53,6 +53,8 @@ class Wire:
     def _see(self, record: Record) -> None:
         if record.source.startswith(self._prefix):
             self._unread.setdefault((record.destination, record.source), "")
+            if record.what in ("fin", "rst"):  # what comes after this host has hung up reaches nobody
+                self._unread[record.destination, record.source] = None
         if record.fate != "arrived" or not record.destination.startswith(self._prefix):
             return
         subscriber = record.source.partition(":")[0]

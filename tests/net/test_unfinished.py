@@ -61,17 +61,17 @@ async def opened(records: list[Record]) -> AsyncGenerator[Group]:
 
 
 def test_it_breaks_the_connection() -> None:
-    """Once a request has timed out meanwhile; the next event has a new connection, and is confirmed."""
+    """After ten times the timeout; the next event has a new connection, and is confirmed."""
     records: list[Record] = []
 
     async def main() -> None:
         async with opened(records) as group:
             first = await group.deliver(EVENT)
             assert first.attempts[0].reason == "no reply within the timeout"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(5)
             (lost,) = [record for record in of(ConnectionChanged, records) if not record.connected]
             assert lost.reason == "a reply that doesn't end"
-            assert 0.5 <= lost.at - first.began < 0.52
+            assert 5.0 <= lost.at - first.began < 5.02
             assert (await group.deliver(EVENT)).confirmed
 
     simulated(without_its_end, whole, main=main)
@@ -83,7 +83,7 @@ def test_it_breaks_the_connection_amid_traffic() -> None:
     async def main() -> None:
         async with opened([]) as group:
             tasks: list[asyncio.Task[Receipt]] = []
-            for _ in range(100):
+            for _ in range(1000):
                 tasks.append(asyncio.ensure_future(group.deliver(EVENT)))
                 await asyncio.sleep(0.01)
             receipts = await asyncio.gather(*tasks)
@@ -91,7 +91,7 @@ def test_it_breaks_the_connection_amid_traffic() -> None:
                 "no reply within the timeout",
                 "a reply that doesn't end",
             }
-            assert sum(receipt.confirmed for receipt in receipts) >= 45
+            assert sum(receipt.confirmed for receipt in receipts) >= 490
             assert all(receipt.ended - receipt.began < 0.51 for receipt in receipts)
 
     simulated(without_its_end, whole, main=main)
@@ -117,13 +117,13 @@ def test_it_counts_from_its_own_beginning() -> None:
 
 
 def test_one_that_takes_its_time_is_read() -> None:
-    """A long reply that comes in pieces for less than the timeout is whole when it ends, be it late."""
+    """A long reply that comes in pieces for less than that is whole when it ends, be it late."""
     records: list[Record] = []
 
     async def dribbled(number: int, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.3)
         writer.write(b'{"id":%d,"result":[' % number)
-        for _ in range(4):
+        for _ in range(40):
             await asyncio.sleep(0.1)
             writer.write(b"1,")
         writer.write(b"1]}")
@@ -132,11 +132,11 @@ def test_one_that_takes_its_time_is_read() -> None:
         async with opened(records) as group:
             receipt = await group.deliver(EVENT)
             assert receipt.attempts[0].reason == "no reply within the timeout"
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)
             (late,) = of(LateConfirmation, records)
-            assert late.at - receipt.began > 0.7
+            assert late.at - receipt.began > 4
             assert [record.connected for record in of(ConnectionChanged, records)] == [True]
             assert (await group.deliver(EVENT)).confirmed
-            assert now() < 3
+            assert now() < 7
 
     simulated(dribbled, whole, main=main)

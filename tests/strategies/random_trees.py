@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import Factory, define, frozen
 from hypothesis import strategies as st
@@ -280,19 +280,15 @@ def _raise(group: Group, played: Played, step: Step) -> asyncio.Task[None]:
 
 async def _deliver(group: Group, raised: Raised) -> None:
     raised.begun = True
-    delivery: Awaitable[Any] = (
-        group.deliver_many(raised.events, deadline=raised.deadline)
-        if raised.batch
-        else group.deliver(raised.events[0], deadline=raised.deadline)
-    )
     try:
-        receipts = await delivery
+        if raised.batch:
+            raised.receipts = await group.deliver_many(raised.events, deadline=raised.deadline)
+        else:
+            raised.receipts = [await group.deliver(raised.events[0], deadline=raised.deadline)]
     except ClosedError:  # closed before it had its turn
         raised.begun = False
-        return
     finally:
         raised.ended = now()
-    raised.receipts = receipts if raised.batch else [receipts]
 
 
 def _late(leaf: PlainSink, *, confirmed: bool) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from failover import strategies
+from tests.doubles import PlainSink
+from tests.strategies.kinds import KINDS
 from tests.strategies.laws import LAWS
 from tests.strategies.random_trees import Program, play, programs
 
@@ -18,7 +21,13 @@ def keeps_the_laws(program: Program) -> None:
         law(played)
 
 
-@settings(max_examples=150, suppress_health_check=UNHURRIED)
+def test_every_strategy_is_among_them() -> None:
+    """A new strategy needs its line in the table: nothing is left out of random trees."""
+    made = [kind.make([PlainSink(letter) for letter in "abcd"[: kind.most]], "tree") for kind in KINDS.values()]
+    assert {type(sink).__name__ for sink in made} >= set(strategies.__all__)
+
+
+@settings(max_examples=250, suppress_health_check=UNHURRIED)
 @given(programs())
 def test_any_program(program: Program) -> None:
     """Many programs over trees of up to four levels."""

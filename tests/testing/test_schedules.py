@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from failover import strategies
 from failover.testing import schedules
-from failover.testing.plans import FAULTS, Disturbance, Plan, random_plan, sockets
+from failover.testing.forms import FORMS
+from failover.testing.plans import FAULTS, Branch, Disturbance, Plan, Socket, random_plan, sockets
 from failover.testing.schedules import Played, Tally, main, play, play_seed, play_seeds
 from failover.testing.stories import Finding
 from failover.testing.telling import sentence
@@ -56,15 +58,22 @@ def test_every_fault_can_be_met() -> None:
 
 
 def test_plans_are_varied() -> None:
-    """Among random plans there are all strategies, nesting to depth three, and one to four subscribers."""
+    """Random plans have all strategies that there are, nesting to depth three, and one to four subscribers."""
     plans = [random_plan(seed) for seed in range(300)]
     assert {len(plan.hosts) for plan in plans} == {1, 2, 3, 4}
     assert max(map(depth, plans)) == 3
-    kinds = {node.kind for plan in plans for node in [plan.root]}
-    assert kinds == {"Failover", "RoundRobin", "Parallel"}
+    assert {node.kind for plan in plans for node in branches(plan.root)} == set(FORMS)
+    assert set(strategies.__all__) == set(FORMS)
     for plan in plans:
         names = [socket.name for socket in sockets(plan.root)]
         assert len(names) == len(set(names))
+
+
+def branches(node: Branch | Socket) -> list[Branch]:
+    """The strategies at or below a node."""
+    if isinstance(node, Socket):
+        return []
+    return [node, *(branch for child in node.children for branch in branches(child))]
 
 
 def depth(plan: Plan) -> int:

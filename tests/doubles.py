@@ -298,3 +298,32 @@ def expected_of_sequence(names: Sequence[str]) -> tuple[Outcome, Verdict | None]
         if name in names:
             return rows[next(other for other in names if other in REFUSALS)] if name in REFUSALS else row
     return Outcome.SKIPPED, None
+
+
+CONFIRMING: Final = {"YES", "DONE"}
+NOTING: Final = {"NOTED"}
+STOPPING: Final = {"STOP"}
+"""The event is at fault, everywhere."""
+FILLED: Final = {"REFUSED"}
+"""A window is full, and overload isn't passed on: that says nothing of the event, nor of what others did with it."""
+PROCESSED: Final = {"YES", "DONE", "NOTED", "SILENT", "LEFT"}
+"""What may have been processed; of a fan-out that fell short it makes UNCONFIRMED."""
+
+
+def expected_of_fan_out(names: Sequence[str], need: int) -> tuple[Outcome, Verdict | None]:
+    """The rows of a fan-out, from the first."""
+    confirmed = sum(name in CONFIRMING for name in names)
+    noted = sum(name in NOTING for name in names)
+    rows = [
+        (confirmed >= need, (Outcome.CONFIRMED, None)),
+        (confirmed + noted >= need, (Outcome.SENT, None)),
+        (bool(STOPPING & set(names)), (Outcome.REJECTED, Verdict.STOP)),
+        (bool(FILLED & set(names) and PROCESSED & set(names)), (Outcome.UNCONFIRMED, Verdict.STOP)),
+        (bool(FILLED & set(names)), (Outcome.SKIPPED, Verdict.STOP)),
+        (bool(PROCESSED & set(names)), (Outcome.UNCONFIRMED, None)),
+        *((name in REFUSALS, dict(UNSETTLED).get(name)) for name in names),
+        ("DOWN" in names, (Outcome.UNREACHABLE, None)),
+        ("UNSENT" in names, (Outcome.ABANDONED, None)),
+        (True, (Outcome.SKIPPED, None)),
+    ]
+    return next(row for holds, row in rows if holds)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]

@@ -10,7 +10,7 @@ import pytest
 from failover.event import Event
 from failover.outcome import Outcome, Verdict, fan_out_outcome, sequential_outcome
 from failover.receipt import Attempt, Receipt
-from tests.doubles import ANSWERS, REFUSALS, UNSETTLED, expected_of_sequence
+from tests.doubles import ANSWERS, expected_of_fan_out, expected_of_sequence
 
 EVENT = Event("E_A")
 LEAVES = {
@@ -18,34 +18,6 @@ LEAVES = {
     for name, answer in ANSWERS.items()
 }
 COMBINATIONS = [names for count in range(4) for names in itertools.product(sorted(LEAVES), repeat=count)]
-
-CONFIRMING = {"YES", "DONE"}
-NOTING = {"NOTED"}
-STOPPING = {"STOP"}
-"""The event is at fault, everywhere."""
-FULL = {"REFUSED"}
-"""A window is full, and overload isn't passed on: that says nothing of the event, nor of what others did with it."""
-PROCESSED = {"YES", "DONE", "NOTED", "SILENT", "LEFT"}
-"""What may have been processed; of a fan-out that fell short it makes UNCONFIRMED."""
-
-
-def expected_of_fan_out(names: Sequence[str], need: int) -> tuple[Outcome, Verdict | None]:
-    """The rows of a fan-out, from the first."""
-    confirmed = sum(name in CONFIRMING for name in names)
-    noted = sum(name in NOTING for name in names)
-    rows = [
-        (confirmed >= need, (Outcome.CONFIRMED, None)),
-        (confirmed + noted >= need, (Outcome.SENT, None)),
-        (bool(STOPPING & set(names)), (Outcome.REJECTED, Verdict.STOP)),
-        (bool(FULL & set(names) and PROCESSED & set(names)), (Outcome.UNCONFIRMED, Verdict.STOP)),
-        (bool(FULL & set(names)), (Outcome.SKIPPED, Verdict.STOP)),
-        (bool(PROCESSED & set(names)), (Outcome.UNCONFIRMED, None)),
-        *((name in REFUSALS, dict(UNSETTLED).get(name)) for name in names),
-        ("DOWN" in names, (Outcome.UNREACHABLE, None)),
-        ("UNSENT" in names, (Outcome.ABANDONED, None)),
-        (True, (Outcome.SKIPPED, None)),
-    ]
-    return next(row for holds, row in rows if holds)  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
 
 @pytest.mark.parametrize(

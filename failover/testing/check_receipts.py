@@ -115,7 +115,8 @@ def _left_out(receipt: Receipt, node: Node, busy: _Busy | None, *, late: bool | 
         tried = found.outcome is not Outcome.SKIPPED or isinstance(found, Attempt) or found.children
         if tried or not node.last_resort or late or (late is False and "no time left" in found.reason):
             continue
-        if busy is not None and not busy.below(child.name, found, receipt.event.id):
+        waits = any(below.kind == "Retry" for below in child.walk())  # a trial is under way amid its waits as well
+        if busy is not None and not waits and not busy.below(child.name, found, receipt.event.id):
             return f"{node.name} is {receipt.outcome.value}, and {child.name} was left out: {found.reason}"
     return ""
 

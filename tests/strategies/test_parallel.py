@@ -24,6 +24,7 @@ from tests.doubles import (
     YES,
     FastSink,
     PlainSink,
+    expected_of_fan_out,
     now,
     of,
     opened,
@@ -34,6 +35,7 @@ from tests.doubles import (
 EVENT = Event("E_A", {"caller": "alice"})
 LETTERS = "abcd"
 USUAL = ("YES", "NOTED", "NO", "STOP", "DOWN", "SILENT", "LEFT", "FULL")
+FEWER = ("YES", "NOTED", "STOP", "SILENT", "REFUSED")
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
@@ -52,6 +54,28 @@ def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> Non
                     taken = sum(name in ("YES", "NOTED") for name in names)
                     assert receipt.settled == (taken >= need or "STOP" in names)
                     assert receipt.confirmed == (names.count("YES") >= need)
+
+    run(main())
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+@pytest.mark.parametrize(("count", "usual"), [(1, USUAL), (2, USUAL), (3, USUAL), (4, FEWER)])
+def test_every_combination_of_ends(kind: type[PlainSink], count: int, usual: tuple[str, ...], *, batch: bool) -> None:
+    """Of up to four children that end one second after the other: over with the last one needed, as the table says."""
+
+    async def main() -> None:
+        for names in itertools.product(usual, repeat=count):
+            for need in range(1, count + 1):
+                children = [kind(LETTERS[place], ANSWERS[name].after(place + 1)) for place, name in enumerate(names)]
+                async with opened(Parallel(*children, require=need)) as strategy:
+                    receipt = (await strategy.deliver_many([EVENT]))[0] if batch else await strategy.deliver(EVENT)
+                taken = [place for place, name in enumerate(names, 1) if name in ("YES", "NOTED")]
+                over = taken[need - 1] if len(taken) >= need else count
+                known = [*names[:over], *["LEFT"] * (count - over)]
+                assert (receipt.outcome, receipt.verdict) == expected_of_fan_out(known, need), (names, need)
+                assert receipt.took == over
+                assert [len(child.given) for child in children] == [1] * count
 
     run(main())
 

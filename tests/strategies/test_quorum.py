@@ -45,11 +45,14 @@ def expected(names: tuple[str, ...], k: int) -> Ending:
     return next((known, outcome, verdict) for fits, outcome, verdict in rows if fits)
 
 
+@pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
 @pytest.mark.parametrize(
     ("count", "usual"), [(1, USUAL), (2, USUAL), (3, USUAL), pytest.param(4, FEWER, marks=pytest.mark.slow)]
 )
-def test_every_combination_of_outcomes(kind: type[PlainSink], count: int, usual: tuple[str, ...]) -> None:
+def test_every_combination_of_outcomes(
+    kind: type[PlainSink], count: int, usual: tuple[str, ...], *, batch: bool
+) -> None:
     """Of up to four children that end one second after the other: as the rows say, and not a second later."""
 
     async def main() -> None:
@@ -57,7 +60,7 @@ def test_every_combination_of_outcomes(kind: type[PlainSink], count: int, usual:
             for k in range(1, count + 1):
                 children = [kind(LETTERS[place], ANSWERS[name].after(place + 1)) for place, name in enumerate(names)]
                 async with opened(Quorum(k, *children)) as strategy:
-                    receipt = await strategy.deliver(EVENT)
+                    receipt = (await strategy.deliver_many([EVENT]))[0] if batch else await strategy.deliver(EVENT)
                     assert (receipt.took, receipt.outcome, receipt.verdict) == expected(names, k), (names, k)
                     assert [len(child.given) for child in children] == [1] * count
                     assert [child.sink for child in receipt.children] == list(LETTERS[:count])

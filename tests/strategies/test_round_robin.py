@@ -25,7 +25,7 @@ from tests.doubles import (
     outcomes,
     run,
 )
-from tests.strategies.orders import COUNTS
+from tests.strategies.orders import COUNTS, shares, within
 
 EVENT = Event("E_PIKE_BLOCKED", {"ip": "192.168.2.11"})
 LETTERS = "abcd"
@@ -84,6 +84,13 @@ def test_fair_over_many_events(count: int) -> None:
         assert max(shares) - min(shares) <= 1
 
     run(main())
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_equals_share_alike(*, batches: bool) -> None:
+    """Of a hundred thousand events each has its third within 1 %."""
+    events = [EVENT] * 100_000
+    assert within(shares(lambda sinks: RoundRobin(*sinks), 3, events, batches=batches), [1 / 3] * 3, 0.01)
 
 
 def test_fair_after_failures() -> None:

@@ -85,12 +85,12 @@ class FanOut(Strategy):
     ) -> list[Receipt]:
         """Deliver a batch to every child side by side; waits until those that are through with it decide each event.
 
-        Who isn't through by then goes on by itself, as after the decision of a single event.
+        Who isn't through by then goes on by itself, as after the decision of a single event. Each child gets all of it,
+        whatever `until` says.
         """
         began = self._now()
         running = [
-            asyncio.ensure_future(deliver_many(child.sink, events, deadline=deadline, until=self._stops(child, until)))
-            for child in self.children
+            asyncio.ensure_future(deliver_many(child.sink, events, deadline=deadline)) for child in self.children
         ]
         try:
             await self._until_all_decided(running, len(events))
@@ -160,10 +160,6 @@ class FanOut(Strategy):
             undecided = [at for at in undecided if not self.decided([receipts[at] for receipts in through])]
             if self._loop is not None and not undecided:
                 return
-
-    def _stops(self, child: Child, until: Callable[[Receipt], bool] | None) -> Callable[[Receipt], bool] | None:
-        """What ends a child's batch early: nothing, each child gets its attempts whatever the others do."""
-        return None
 
     def _rows(self, events: Sequence[Event], began: float, columns: Sequence[Sequence[Receipt]]) -> list[Receipt]:
         rows = zip(*columns, strict=True)

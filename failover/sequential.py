@@ -230,6 +230,7 @@ class Sequential(Strategy):
             for position, (child, leg) in enumerate(legs.items()):
                 part = [events[index] for index in leg]
                 left = left_by(running[position], part, child.name) if running else left_of(part, child.name, cancelled)
+                self._judge_all(child, left)
                 for index, receipt in zip(leg, left, strict=True):
                     batch.tried.setdefault(index, []).append(receipt)
             raise
@@ -244,7 +245,8 @@ class Sequential(Strategy):
             if receipt is None:  # pyright: ignore[reportUnnecessaryComparison]  # not filled in yet
                 event, tried, held = batch.so_far(index)
                 left = self._receipt(event, tried, held)
-                batch.receipts[index] = left if tried else replace(left, reason="cancelled before its turn")
+                why = "" if left.settled else "cancelled" if tried else "cancelled before its turn"
+                batch.receipts[index] = replace(left, reason=why) if why else left
         return batch.receipts
 
     def _take_leg(self, batch: _Batch, child: Child, leg: list[int], results: list[Receipt]) -> list[int]:
@@ -271,9 +273,8 @@ class Sequential(Strategy):
                 batch.receipts[index] = self._receipt(*batch.so_far(index))
             else:
                 unsettled.append(index)
-        if not usual:  # the newest evidence counts, whichever event it came with
-            for receipt in sorted(results, key=lambda receipt: receipt.ended):
-                self._judge(child, receipt)
+        if not usual:
+            self._judge_all(child, results)
         return unsettled
 
     async def _finish(self, batch: _Batch, exhausted: list[int], deadline: float | None) -> list[int]:
@@ -367,6 +368,11 @@ class Sequential(Strategy):
         if child.out_until and not child.trial:
             self._note(OnTrial(self.name, child.name, why, self._now()))
         child.trial += count
+
+    def _judge_all(self, child: Child, receipts: Iterable[Receipt]) -> None:
+        """The same for a batch: the newest evidence counts, whichever event it came with."""
+        for receipt in sorted(receipts, key=lambda receipt: receipt.ended):
+            self._judge(child, receipt)
 
     def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
         if held:

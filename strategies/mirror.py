@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import evolve
 
@@ -72,10 +72,6 @@ class Mirror(FanOut):
         """What comes late from the copy concerns nobody above; observers hear it where it comes from."""
         if child is self.children[0]:
             super()._hear(child, news)
-
-    def _stops(self, child: Child, until: Callable[[Receipt], bool] | None) -> Callable[[Receipt], bool] | None:
-        """Main's batch ends early as it would without a mirror."""
-        return until if child is self.children[0] else None
 
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         main = receipts[0]

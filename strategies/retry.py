@@ -197,7 +197,8 @@ class Retry(Wrapper):
                 try:
                     await self._sleep(pause)
                 except asyncio.CancelledError as cancelled:
-                    cancelled.receipt = self._receipt(event, tried)  # type: ignore[attr-defined]
+                    left = replace(self._receipt(event, tried), reason="cancelled amid a wait")
+                    cancelled.receipt = left  # type: ignore[attr-defined]
                     raise
                 if self._loop is None:
                     return replace(self._receipt(event, tried), reason="the group was closed")

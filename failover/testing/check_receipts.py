@@ -187,8 +187,10 @@ def _told(leaf: Attempt, attempts: list[Attempted]) -> bool:
 def _given_up(receipt: Receipt) -> bool:
     """Whether the delivery was cancelled, or its group closed: then what is missing says nothing."""
     return any(
-        ("cancelled" in one.reason or "closed" in one.reason or "not open" in one.reason)
-        and one.outcome in (Outcome.ABANDONED, Outcome.SKIPPED)
+        "cancelled" in one.reason
+        or (
+            ("closed" in one.reason or "not open" in one.reason) and one.outcome in (Outcome.ABANDONED, Outcome.SKIPPED)
+        )
         for one in receipt.walk()
     )
 

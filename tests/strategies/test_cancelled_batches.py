@@ -164,3 +164,15 @@ def test_a_sink_that_leaves_nothing() -> None:
             0,
             1,
         )
+
+
+def test_evidence_counts_all_the_same() -> None:
+    """Who has failed by the time a batch is cancelled is out, and who answered is not."""
+
+    async def main() -> None:
+        tree = RoundRobin(FastSink("a", DOWN), FastSink("b", SILENT.after(9)), FastSink("c", SILENT.after(9)))
+        async with Group("g", tree, drain=0) as group:
+            assert await cancelled_after(1, group)
+            assert [child.name for child in tree.children if child.out_until] == ["a"]
+
+    run(main())

@@ -363,3 +363,34 @@ def test_cancelled_and_closed_in_one_turn(run: Run, *, nested: bool, batch: bool
     assert {node.event for node in receipt.walk()} == {EVENT}
     assert receipt.maybe_processed
     assert [attempt.sink for attempt in receipt.attempts] == ["a"]
+
+
+def test_a_batch_cancelled_midway(run: Run) -> None:
+    """Each event has its receipt: confirmed, abandoned in flight, or skipped since its turn had not come."""
+
+    async def main() -> list[Receipt]:
+        records: list[Record] = []
+        async with ScriptedPeer(confirm, silent) as peer:
+            sink = jsonrpc(peer.address, options=ConnectionOptions(in_flight=2))
+            async with Group("g", Failover(sink), observers=[records.append], drain=0) as group:
+                await peer.accepted()
+                task = asyncio.create_task(group.deliver_many([Event(f"E_{number}") for number in range(5)]))
+                await peer.got(3)
+                await turns(5)
+                await cancelled(task)
+                await until(lambda: len(ended(records)) == 5)
+        return ended(records)
+
+    receipts = run(main)
+    assert [receipt.event.name for receipt in receipts] == [f"E_{number}" for number in range(5)]
+    assert [receipt.children[0].outcome.value for receipt in receipts] == [
+        "confirmed",
+        "abandoned",
+        "abandoned",
+        "skipped",
+        "skipped",
+    ]
+    assert [receipt.children[0].reason for receipt in receipts[1:]] == ["cancelled"] * 2 + [
+        "cancelled before it was sent"
+    ] * 2
+    assert [receipt.maybe_processed for receipt in receipts] == [True] * 3 + [False] * 2

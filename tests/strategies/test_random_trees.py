@@ -35,7 +35,7 @@ def test_any_program(program: Program) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, suppress_health_check=UNHURRIED)
+@settings(max_examples=2_000, suppress_health_check=UNHURRIED)
 @given(programs(steps=25))
 def test_very_many_programs(program: Program) -> None:
     """The same, many more of them, and longer ones."""

@@ -158,7 +158,7 @@ class Retry(Wrapper):
         except asyncio.CancelledError as cancelled:
             tried_each = so_far or [[left] for left in left_of(events, child.name, cancelled)]
             cancelled.receipts = [  # type: ignore[attr-defined]
-                self._receipt(event, tried) for event, tried in zip(events, tried_each, strict=True)
+                self._ended_by_cancelling(event, tried) for event, tried in zip(events, tried_each, strict=True)
             ]
             raise
         return [
@@ -197,8 +197,7 @@ class Retry(Wrapper):
                 try:
                     await self._sleep(pause)
                 except asyncio.CancelledError as cancelled:
-                    left = replace(self._receipt(event, tried), reason="cancelled amid a wait")
-                    cancelled.receipt = left  # type: ignore[attr-defined]
+                    cancelled.receipt = self._ended_by_cancelling(event, tried)  # type: ignore[attr-defined]
                     raise
                 if self._loop is None:
                     return replace(self._receipt(event, tried), reason="the group was closed")
@@ -215,6 +214,13 @@ class Retry(Wrapper):
             tried.append(replace(receipt, why=why) if why else receipt)
             if receipt.settled:
                 return self._receipt(event, tried)
+
+    def _ended_by_cancelling(self, event: Event, tried: list[Receipt]) -> Receipt:
+        """What there is of an event, also if it was amid a wait."""
+        receipt = self._receipt(event, tried)
+        if receipt.settled or tried[-1].reason.startswith("cancelled"):
+            return receipt
+        return replace(receipt, ended=self._now(), reason="cancelled amid a wait")
 
     def _pause(self, tried: list[Receipt], waited: float, end: float | None) -> float | str:
         """Seconds until the next attempt, or why there is none."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
-from failover.testing.entries import Answered, Attempted, Broken, FaultSet
+from failover.testing.entries import Answered, Attempted, Broken, ConnectionChange, FaultSet
 from failover.testing.stories import Finding, Story, Tree
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def answers_heard(history: History) -> list[Finding]:
     clause = "answers_heard"
     tree = history.tree
     findings: list[Finding] = []
+    hung_up = _hung_up(history)
     for story in history.stories.values():
         known = set[tuple[str, int]]()
         for answer in story.answered:
@@ -121,6 +122,8 @@ def answers_heard(history: History) -> list[Finding]:
             there = [one for one in story.attempts if tree.subscriber(one.sink) == answer.subscriber]
             exact = [one for one in there if one.request_id == answer.request_id]
             if exact and answer.at - exact[0].began > _REMEMBERED:
+                continue
+            if exact and any(exact[0].began <= at <= answer.at for at in hung_up.get(answer.subscriber, ())):
                 continue
             if not any(_heard(answer, attempt) for attempt in exact or there) and not any(
                 tree.subscriber(late.sink) == answer.subscriber
@@ -171,6 +174,16 @@ def _ends(history: History) -> tuple[dict[str, list[float]], dict[str, list[floa
         elif isinstance(entry, FaultSet) and entry.fault in _UNREADABLE:
             unreadable.setdefault(entry.where, []).append(entry.at)
     return ends, unreadable, watched
+
+
+def _hung_up(history: History) -> dict[str, list[float]]:
+    """When each subscriber's connection was broken at our end, as a reply on it didn't end: later ones were unheard."""
+    times: dict[str, list[float]] = {}
+    for entry in history.entries:
+        if isinstance(entry, ConnectionChange) and "doesn't end" in entry.reason:
+            for name in (entry.peer, f"jsonrpc:{entry.peer}", entry.peer.rpartition(":")[0]):
+                times.setdefault(name, []).append(entry.at)
+    return times
 
 
 def _is_socket(tree: Tree, sink: str) -> bool:

@@ -6,14 +6,15 @@ import asyncio
 from typing import cast
 
 import pytest
+from tenacity.wait import wait_fixed
 
 from failover.event import Event
 from failover.group import Group
 from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Record
 from failover.sink import deliver_many
-from failover.strategies import Failover, Parallel
-from tests.doubles import DOWN, REFUSED, SILENT, YES, FastSink, PlainSink, of, opened, opening, run
+from failover.strategies import Failover, Parallel, Retry
+from tests.doubles import DOWN, NO, REFUSED, SILENT, YES, FastSink, PlainSink, of, opened, opening, run
 from tests.strategies.kinds import KINDS
 
 EVENT = Event("E_X")
@@ -131,3 +132,21 @@ def test_nobody_straggles_beyond_the_end(*, batch: bool) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_retry_that_is_cancelled_ends_then(*, batch: bool) -> None:
+    """Cancelled between two attempts, its receipt ends at that moment and says so, not with the last attempt."""
+    records: list[Record] = []
+
+    async def main() -> None:
+        tree = Retry(PlainSink("a", NO), wait=wait_fixed(9.0))
+        async with Group("g", tree, observers=[records.append]) as group:
+            delivery = asyncio.ensure_future(group.deliver_many([EVENT]) if batch else group.deliver(EVENT))
+            await asyncio.sleep(2.0)
+            delivery.cancel()
+            await asyncio.wait([delivery])
+
+    run(main())
+    (told,) = of(DeliveryEnded, records)
+    assert (told.receipt.began, told.receipt.ended, told.receipt.reason) == (0.0, 2.0, "cancelled amid a wait")

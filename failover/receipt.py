@@ -137,8 +137,10 @@ class Receipt(msgspec.Struct, eq=False, frozen=True, gc=False):
     @property
     def copies(self) -> int:
         """How many of the times that the event may have been processed are intended: side by side, each child's."""
+        if not self.children:
+            return int(self.maybe_processed)
         copies = [child.copies for child in self.children]
-        return sum(copies) if self.side_by_side else max(copies, default=0)
+        return sum(copies) if self.side_by_side else max(copies)
 
     @property
     def took(self) -> float:
@@ -245,11 +247,6 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
     def retry_after(self) -> float | None:
         """Seconds for which the peer asks to be left alone, since it is busy; None if it doesn't."""
         return None if self.error is None or self.verdict is not Verdict.BUSY else self.error.retry_after
-
-    @property
-    def copies(self) -> int:
-        """1 if the peer may have processed the event."""
-        return int(self.maybe_processed)
 
     def _to_dict(self, origin: float) -> dict[str, Any]:
         data = super()._to_dict(origin)

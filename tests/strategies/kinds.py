@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -13,12 +13,17 @@ from failover.event import Event
 from failover.group import Group
 from failover.sink import Sink
 from failover.strategies import (
+    Coalesce,
     DeadLetter,
+    Deadline,
+    Dedup,
     Failover,
     Hedge,
     LatencyAware,
     LeastInFlight,
+    Limit,
     Mirror,
+    Ordered,
     Parallel,
     Quorum,
     Retry,
@@ -66,8 +71,22 @@ def _two(strategy: Callable[..., Strategy], **settings: object) -> Kind:
     return Kind(lambda sinks, name: strategy(*sinks, name=name, **settings), 2, 2)
 
 
-def _one(strategy: Callable[..., Strategy], *given: object, again: int = 1, **settings: object) -> Kind:
-    return Kind(lambda sinks, name: strategy(*sinks, *given, name=name, **settings), 1, 1, again)
+def _one(
+    strategy: Callable[..., Strategy],
+    *given: object,
+    again: int = 1,
+    ordered: Callable[[Event], object] | None = None,
+    **settings: object,
+) -> Kind:
+    return Kind(lambda sinks, name: strategy(*sinks, *given, name=name, **settings), 1, 1, again, ordered)
+
+
+def _end(event: Event) -> float:
+    return 0.3 * (sum(event.name.encode()) % 7)
+
+
+def _call(event: Event) -> object:
+    return event.params["callid"] if isinstance(event.params, Mapping) and "callid" in event.params else None
 
 
 def _some(strategy: Callable[..., Strategy], **settings: object) -> Kind:
@@ -100,6 +119,13 @@ KINDS: Final[dict[str, Kind]] = {
     "retry": _one(Retry, stop=stop_after_attempt(3), wait=wait_fixed(0.02), share=0.5, floor=1.0, again=3),
     "timeout": _one(Timeout, 0.15),
     "dead letter": _two(DeadLetter),
+    "limit": _one(Limit, in_flight=2, rate=50.0, burst=3),
+    "limit, to the next": _one(Limit, in_flight=1, at_limit="next"),
+    "limit, rejecting": _one(Limit, rate=20.0, at_limit="reject"),
+    "deadline": _one(Deadline, _end),
+    "dedup": _one(Dedup, window=1.0, key=_call),
+    "coalesce": _one(Coalesce, key=_call),
+    "ordered": _one(Ordered, key=_call, ordered=_call),
     "group": Kind(lambda sinks, name: Group(name, sinks[0], drain=0), 1, 1),
 }
 """Every strategy, in its usual forms."""

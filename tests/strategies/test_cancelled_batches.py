@@ -176,3 +176,31 @@ def test_evidence_counts_all_the_same() -> None:
             assert [child.name for child in tree.children if child.out_until] == ["a"]
 
     run(main())
+
+
+@pytest.mark.parametrize("name", ["ordered", "coalesce", "dedup", "limit", "limit, to the next"])
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.15, 0.25, 0.45])
+def test_where_events_wait(name: str, seconds: float) -> None:
+    """What had not had its turn says so, what was under way is listed, and what was done has its receipt."""
+    events = [Event(f"E_{number}", {"callid": f"call-{number % 2}"}) for number in range(6)]
+    records: list[Record] = []
+
+    async def main() -> PlainSink:
+        sink = PlainSink("a", YES.after(0.1))
+        async with Group("g", KINDS[name].make([sink], "tree"), observers=[records.append], drain=0) as group:
+            busy = asyncio.ensure_future(group.deliver(Event("E_BEFORE", {"callid": "call-0"})))
+            await asyncio.sleep(0.02)
+            records.clear()
+            batch = asyncio.ensure_future(group.deliver_many(events))
+            await asyncio.sleep(seconds)
+            batch.cancel()
+            await asyncio.wait([batch, busy])
+        return sink
+
+    given = run(main()).given
+    told = [record.receipt for record in of(DeliveryEnded, records) if record.receipt.event in events]
+    assert sorted(receipt.event.name for receipt in told) == [event.name for event in events]
+    for receipt in told:
+        assert (receipt.event in given) == bool(receipt.attempts), receipt.explain()
+        if not receipt.children:
+            assert receipt.reason

@@ -153,7 +153,7 @@ class Framer(Generic[T]):
                     found += values
                     position = tried
         except FramingError as fault:
-            self.broken = fault
+            self.broken = fault.with_traceback(None)  # it would keep all that the callers had at hand
             self._held = None
         self._offset += size
         return found

@@ -329,6 +329,14 @@ def test_a_broken_framer_stays_broken() -> None:
     assert framer.broken is fault
 
 
+def test_a_fault_keeps_nothing_alive() -> None:
+    """What broke a stream is kept, and must not keep the frames in which it happened, with all they had at hand."""
+    framer = Framer(DECODER)
+    framer.feed(b"?")
+    assert isinstance(framer.broken, FramingError)
+    assert framer.broken.__traceback__ is None
+
+
 @pytest.mark.parametrize("bounds", [{"max_frame": 0}, {"max_depth": 0}])
 def test_a_bound_below_one_is_refused(bounds: dict[str, int]) -> None:
     """A framer that could hold nothing is a mistake of its maker."""

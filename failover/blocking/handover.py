@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from failover.blocking.calls import CLOSED, GRACE, Call, Waited
@@ -53,7 +52,6 @@ class HandOver:
         self._skew = 0.0  # the loop's clock minus the threads', seconds
         self._idle: list[asyncio.Future[Call]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._context = Context()  # nobody's: a task serves many callers, and must not pass for the first of them
         self._thread = this_process().join(self)
         self._loop = self._thread.loop
         try:
@@ -156,7 +154,7 @@ class HandOver:
             elif len(self._tasks) >= OUTSTANDING:
                 call.skip(self._group.name, _FULL)
             else:
-                task = self._loop.create_task(self._work(call), context=self._context)
+                task = self._loop.create_task(self._work(call))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -180,9 +178,7 @@ class HandOver:
             if queue:
                 call = queue.popleft()
             else:
-                waiter: asyncio.Future[Call] = asyncio.Future(
-                    loop=self._loop
-                )  # what create_future does, at half its cost
+                waiter: asyncio.Future[Call] = asyncio.Future(loop=self._loop)  # half the cost of create_future
                 idle.append(waiter)
                 call = await waiter
 

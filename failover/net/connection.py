@@ -10,6 +10,7 @@ from failover.net.dialing import GRACE
 from failover.net.exchange import Exchange
 from failover.net.options import ConnectionOptions
 from failover.net.sweep import Sweep
+from failover.net.volley import Volley
 from failover.protocol.framing import Malformed
 from failover.protocol.pipeline import Lane, Pipeline, Stray
 
@@ -147,23 +148,36 @@ class Connection(asyncio.Protocol):
             self._sweep.add(self)
         return True
 
-    def submit_many(self, exchanges: Sequence[Exchange], lane: Lane) -> Sequence[Exchange]:
-        """Send exchanges in one write, as far as there is room.
+    def submit_volley(self, volley: Volley, tails: Sequence[bytes], lane: Lane) -> bool:
+        """Send a volley in one write.
+
+        Args:
+            volley: With everything set but its ids.
+            tails: What goes on the wire after the id of each.
+            lane: Where they wait for their replies.
 
         Returns:
-            Those for which too many wait already, see `submit`.
+            False if they can't all be written at once; nothing was done then.
         """
-        if not self._ready or self._held or len(exchanges) > self.room:
-            return [exchange for exchange in exchanges if not self.submit(exchange, lane)]
-        begin = self.pipeline.begin
-        for exchange in exchanges:
-            exchange.request_id = begin(exchange, lane)
-        self._out += exchanges
-        self._flush()
+        if self._out:
+            self._flush()
+        transport = self._transport
+        if (
+            transport is None
+            or not self._ready
+            or self._held
+            or len(tails) > self.room
+            or sum(map(len, tails)) > self._options.write_buffer
+        ):
+            return False
+        volley.first_id = first = self.pipeline.begin_many(volley, len(tails), lane)
+        if not first:
+            return False
+        transport.write(b"".join([b'{"id":%d%b' % numbered for numbered in enumerate(tails, first)]))
         if not self._swept:
             self._swept = True
             self._sweep.add(self)
-        return ()
+        return True
 
     def withdraw(self, exchange: Exchange) -> None:
         """Never send an exchange of which nothing has left yet."""

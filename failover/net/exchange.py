@@ -88,6 +88,10 @@ class Exchange(Struct, eq=False, gc=False):
     attempt: Attempt | None = None
     """The record of it, once it has ended."""
 
+    def of(self, request_id: int) -> Exchange:
+        """Itself: see `failover.protocol.pipeline.Waiting`."""
+        return self
+
     def answered(self, reply: Reply, now: float) -> None:
         """Take the reply to it."""
         waiter = self.waiter

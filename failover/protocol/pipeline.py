@@ -12,19 +12,27 @@ from failover.errors import FramingError
 from failover.protocol.framing import Framer, Malformed
 from failover.protocol.replies import REPLIES, Reply
 
-__all__ = ["MAX_ID", "Exchange", "Lane", "Pipeline", "Stray"]
+__all__ = ["MAX_ID", "Exchange", "Lane", "Pipeline", "Stray", "Waiting"]
 
 MAX_ID: Final = 2**31 - 1
 """Ids are positive and fit in 31 bits, as OpenSIPS's."""
 
 
-class Exchange(Protocol):
-    """One request and whatever answers it; the pipeline tells it what happened, once for each."""
+class Waiting(Protocol):
+    """What waits for replies: an exchange, or one object for several that were sent together."""
 
     began: float
 
     def answered(self, reply: Reply, now: float) -> None:
-        """Its reply came. If the exchange has ended by then, this is a late confirmation (or refusal)."""
+        """A reply came. If its exchange has ended by then, this is a late confirmation (or refusal)."""
+
+    def of(self, request_id: int) -> Exchange:
+        """The exchange of one id."""
+        ...
+
+
+class Exchange(Waiting, Protocol):
+    """One request and whatever answers it; the pipeline tells it what happened, once for each."""
 
     def expired(self, now: float) -> bool:
         """Its lane's timeout ran out without a reply. Return whether a late one should still find it."""
@@ -34,7 +42,7 @@ class Exchange(Protocol):
         """The connection broke; no reply will come."""
 
 
-class Lane(dict[int, Exchange]):
+class Lane(dict[int, Waiting]):
     """What waits for a reply with one timeout, oldest first: a dict keeps both the order and the ids.
 
     Args:
@@ -159,6 +167,18 @@ class Pipeline:
         self.pending += 1
         return request_id
 
+    def begin_many(self, waiting: Waiting, count: int, lane: Lane) -> int:
+        """Give ids in a row to so many requests that wait as one; return the first, or 0 if there are none in a row."""
+        ids = range(self._next, self._next + count)
+        if ids.stop > MAX_ID:
+            return 0
+        if self._wrapped and any(map(self._known, ids)):
+            return 0
+        self._next = ids.stop
+        lane.update(dict.fromkeys(ids, waiting))
+        self.pending += count
+        return ids.start
+
     def withdraw(self, request_id: int) -> None:
         """Forget an exchange that has no reply to wait for; nothing to do if it is not waiting any more."""
         if self._claim(request_id) is not None:
@@ -170,11 +190,11 @@ class Pipeline:
         only = self._only
         for reply in self._framer.feed(data):
             if type(reply) is Reply:
-                exchange = only.pop(reply.id, None) if only is not None else self._claim(reply.id)
-                if exchange is not None:
+                waiting = only.pop(reply.id, None) if only is not None else self._claim(reply.id)
+                if waiting is not None:
                     self.pending -= 1
                     self.answered += 1
-                    exchange.answered(reply, now)
+                    waiting.answered(reply, now)
                 elif (exchange := self._remembered(reply.id, now)) is not None:
                     self.late += 1
                     exchange.answered(reply, now)
@@ -193,8 +213,8 @@ class Pipeline:
         for lane in self._lanes:
             timeout = lane.timeout
             due: list[int] = []
-            for request_id, exchange in lane.items():
-                at = exchange.began + timeout
+            for request_id, waiting in lane.items():
+                at = waiting.began + timeout
                 if at > now:
                     earliest = min(earliest, at)
                     break
@@ -204,10 +224,11 @@ class Pipeline:
                 if expired is None:  # telling another one of them withdrew it
                     continue
                 self.pending -= 1
-                if expired.expired(now):
+                exchange = expired.of(request_id)
+                if exchange.expired(now):
                     if len(self._tombstones) >= self._max_tombstones:
                         del self._tombstones[next(iter(self._tombstones))]
-                    self._tombstones[request_id] = now, expired
+                    self._tombstones[request_id] = now, exchange
         if self._tombstones:
             self._forget(now)
         return earliest
@@ -216,10 +237,10 @@ class Pipeline:
         """The connection is gone: tell everything that waits, and forget what has expired."""
         self._tombstones.clear()
         for lane in self._lanes:
-            waiting = list(lane.values())
+            exchanges = _exchanges(lane)
             lane.clear()
-            self.pending -= len(waiting)
-            for exchange in waiting:
+            self.pending -= len(exchanges)
+            for exchange in exchanges:
                 exchange.broken(reason, now)
 
     def forget(self) -> None:
@@ -232,13 +253,13 @@ class Pipeline:
     def waiting(self) -> Iterator[Exchange]:
         """What waits, newest first within its lane; a snapshot."""
         for lane in self._lanes:
-            yield from reversed(list(lane.values()))
+            yield from reversed(_exchanges(lane))
 
-    def _claim(self, request_id: int) -> Exchange | None:
+    def _claim(self, request_id: int) -> Waiting | None:
         for lane in self._lanes:
-            exchange = lane.pop(request_id, None)
-            if exchange is not None:
-                return exchange
+            waiting = lane.pop(request_id, None)
+            if waiting is not None:
+                return waiting
         return None
 
     def _known(self, request_id: int) -> bool:
@@ -261,3 +282,7 @@ class Pipeline:
             if now - self._tombstones[oldest][0] < self._tombstone_age:
                 break
             del self._tombstones[oldest]
+
+
+def _exchanges(lane: Lane) -> list[Exchange]:
+    return [waiting.of(request_id) for request_id, waiting in lane.items()]

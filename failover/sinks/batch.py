@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from failover.event import Event
 from failover.net.connection import SOME
-from failover.net.exchange import Exchange
+from failover.net.volley import Volley
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
 
@@ -23,7 +23,7 @@ class Batch:
         events: In the order in which they are sent.
         loop: The loop it lives on.
         room: How many exchanges may begin now without waiting for a slot; may be negative.
-        begin: Begins exchanges for some events, with this batch as their waiter.
+        begin: Begins some events, with this batch as the waiter of each.
         until: Sends nothing more once a receipt meets it; the rest is skipped.
     """
 
@@ -36,9 +36,9 @@ class Batch:
         "_room",
         "_stopped",
         "_until",
+        "_volleys",
         "_woken",
         "done",
-        "exchanges",
         "future",
     )
 
@@ -48,14 +48,13 @@ class Batch:
         loop: asyncio.AbstractEventLoop,
         *,
         room: Callable[[], int],
-        begin: Callable[[Sequence[Event], Batch], list[Exchange]],
+        begin: Callable[[Sequence[Event], Batch], Volley],
         until: Callable[[Receipt], bool] | None,
     ) -> None:
         self.future: asyncio.Future[None] = loop.create_future()
         self.done = self.future.done
         """Whether nobody waits for it any more."""
-        self.exchanges: list[Exchange] = []
-        """An exchange for each event that was sent, in order."""
+        self._volleys: list[Volley] = []  # what was sent, in order
         self._events = events
         self._loop = loop
         self._room = room
@@ -69,11 +68,17 @@ class Batch:
     @property
     def complete(self) -> bool:
         """Whether every event was sent."""
-        return len(self.exchanges) == len(self._events)
+        return self._next == len(self._events)
 
     def receipts(self) -> list[Receipt]:
         """What became of the events that were sent, in order; all have ended by then."""
-        return [exchange.attempt for exchange in self.exchanges if exchange.attempt is not None]
+        volleys, self._volleys = self._volleys, []  # they lead back to this batch: nothing is left to the collector
+        return [attempt for volley in volleys for attempt in volley.attempts()]
+
+    def abandon(self, reason: str, now: float) -> None:
+        """Stop waiting for those that have not ended."""
+        for volley in self._volleys:
+            volley.abandon(reason, now)
 
     def set_result(self, attempt: Attempt, /) -> None:
         """Take an ended attempt; once this turn's have all ended, others are sent in their place."""
@@ -98,7 +103,7 @@ class Batch:
                 batch = events[self._next : min(self._next + part, end)]
                 self._next += len(batch)
                 self._outstanding += len(batch)
-                self.exchanges += self._begin(batch, self)
+                self._volleys.append(self._begin(batch, self))
         if not self._outstanding and not self.future.done() and (self._stopped or self._next == len(events)):
             self.future.set_result(None)
 
@@ -108,7 +113,4 @@ class Batch:
 
     def rest(self, sink: str, reason: str, now: float) -> list[Receipt]:
         """Receipts of the events that were not sent."""
-        return [
-            Attempt(event, sink, Outcome.SKIPPED, now, now, reason=reason)
-            for event in self._events[len(self.exchanges) :]
-        ]
+        return [Attempt(event, sink, Outcome.SKIPPED, now, now, reason=reason) for event in self._events[self._next :]]

@@ -21,6 +21,7 @@ from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, PeerKey
 from failover.net.peers import Peers
 from failover.net.sweep import LATEST
+from failover.net.volley import Volley
 from failover.outcome import Outcome, Verdict
 from failover.protocol.encoding import Dialect
 from failover.protocol.pipeline import Lane
@@ -315,18 +316,17 @@ class JsonRpcSink:
             exchange.end(Outcome.SKIPPED, now, _FULL, verdict=verdict)
         return exchange
 
-    def _begin_many(self, events: Sequence[Event], batch: Batch) -> list[Exchange]:
-        """Make exchanges for a part of a batch and submit them."""
+    def _begin_many(self, events: Sequence[Event], batch: Batch) -> Volley:
+        """Send a part of a batch, together if nothing has to be decided per event."""
         connection = self._connection
         lane = self._lane
-        if not self._plain or lane is None or connection is None or connection.closed:
-            return [self._begin(event, batch, None) for event in events]
-        now = asyncio.get_running_loop().time()
-        tail = self.dialect.tail
-        exchanges = [Exchange(event, self, batch, connection, tail(event), now) for event in events]
-        for exchange in connection.submit_many(exchanges, lane):
-            exchange.end(Outcome.SKIPPED, now, _FULL)
-        return exchanges
+        volley = Volley(events, self, batch, connection, asyncio.get_running_loop().time())
+        if self._plain and lane is not None and connection is not None and not connection.closed:
+            tail = self.dialect.tail
+            if connection.submit_volley(volley, [tail(event) for event in events], lane):
+                return volley
+        volley.apart(self._begin(event, batch, None) for event in events)
+        return volley
 
     def _room(self) -> int:
         connection = self._connection
@@ -361,10 +361,7 @@ class JsonRpcSink:
     def _cut(self, batch: Batch, reason: str) -> None:
         """Cut a whole batch short."""
         batch.stop()
-        now = asyncio.get_running_loop().time()
-        for exchange in batch.exchanges:
-            if exchange.waiter is batch:
-                exchange.abandon(reason, now)
+        batch.abandon(reason, asyncio.get_running_loop().time())
 
     def _tell(self, news: News) -> None:
         if self.watched:

@@ -28,6 +28,10 @@ class Probe:
         self.told: list[tuple[str, float]] = []
         self.replies: list[Reply] = []
 
+    def of(self, request_id: int) -> Probe:
+        """Itself."""
+        return self
+
     def answered(self, reply: Reply, now: float) -> None:
         """Its reply."""
         self.replies.append(reply)

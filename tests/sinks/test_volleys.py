@@ -1,0 +1,235 @@
+"""What leaves as one: whatever happens to an event of a batch, it is as if it had been sent alone."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from failover.event import Event
+from failover.net.options import ConnectionOptions
+from failover.net.volley import Volley
+from failover.outcome import Outcome
+from failover.protocol.pipeline import MAX_ID
+from failover.receipt import Attempt, Receipt
+from failover.records import AttemptEnded, LateConfirmation, Record
+from failover.sinks.jsonrpc import JsonRpcSink, jsonrpc
+from tests.scripted import (
+    Action,
+    Run,
+    ScriptedPeer,
+    after,
+    close,
+    confirm,
+    error,
+    opened,
+    raw,
+    result,
+    silent,
+    turns,
+    until,
+)
+
+EVENTS = [Event("E", [number]) for number in range(7)]
+
+Way = Callable[[JsonRpcSink, Sequence[Event]], Awaitable[Sequence[Receipt]]]
+
+
+async def one_by_one(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
+    """Each event on its own, all at once."""
+    return await asyncio.gather(*(sink.start(event) for event in events))
+
+
+async def together(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
+    """The same as a batch, which leaves as one."""
+    batch = asyncio.ensure_future(sink.deliver_many(events))
+    await asyncio.sleep(0)
+    assert sink._connection is not None
+    assert any(isinstance(waiting, Volley) for lane in sink._connection.pipeline._lanes for waiting in lane.values())
+    return await batch
+
+
+def facts(receipt: Receipt) -> tuple[Any, ...]:
+    """What a receipt says, but for the times and the id."""
+    assert isinstance(receipt, Attempt)
+    assert receipt.began <= receipt.ended
+    return (
+        receipt.event.params,
+        receipt.outcome,
+        receipt.verdict,
+        re.sub(r"\d+ bytes", "some bytes", receipt.reason),
+        receipt.sent,
+        receipt.error,
+        receipt.result,
+        receipt.request_id is None,
+    )
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        confirm,
+        result({"seen": True}),
+        error(-32000),
+        error(-32600),
+        raw(b'{"jsonrpc":"2.0","id":ID,"result":1,"error":null}'),
+        raw(b'{"jsonrpc":"2.0","id":ID}'),
+        after(confirm, confirm),
+        silent,
+        close,
+        raw(b"}"),
+    ],
+)
+@pytest.mark.parametrize("watched", [False, True])
+def test_as_if_it_had_been_sent_alone(run: Run, unusual: Action, watched: bool) -> None:  # noqa: FBT001  # a parameter
+    """Confirmed, refused, malformed, twice, never or cut off: a batch has the receipts and counters of its events."""
+
+    async def main(way: Way) -> tuple[Any, ...]:
+        records: list[Record] = []
+        async with ScriptedPeer(confirm, *[confirm] * 3, unusual, confirm) as peer:
+            sink = jsonrpc(peer.address, name="a", timeout=0.2 if unusual is silent else 10)
+            async with opened(sink, observers=[records.append] if watched else []):
+                await sink.deliver(EVENTS[0])
+                receipts = await way(sink, EVENTS)
+                status = sink.status()
+                told = sorted(str(facts(record.attempt)) for record in records if isinstance(record, AttemptEnded))
+                return [facts(receipt) for receipt in receipts], status.outcomes, status.in_flight, told
+
+    assert run(lambda: main(together)) == run(lambda: main(one_by_one))
+
+
+def test_an_event_of_a_batch_that_is_late(run: Run) -> None:
+    """A batch that is cut short abandons what has no reply; each of those still gets its late confirmation."""
+
+    async def main() -> tuple[list[Receipt], list[Record], int]:
+        records: list[Record] = []
+        async with ScriptedPeer(confirm, confirm, confirm, silent) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink):
+                sink.watchers.append(records.append)
+                await sink.deliver(EVENTS[0])
+                loop = asyncio.get_running_loop()
+                receipts = await sink.deliver_many(EVENTS, deadline=loop.time() + 0.1)
+                for call in (await peer.got(1 + len(EVENTS)))[3:]:
+                    call.confirm()
+                await until(lambda: sink.status().late == 5)
+                return receipts, records, sink.status().in_flight
+
+    receipts, records, in_flight = run(main)
+    assert [receipt.outcome for receipt in receipts] == [Outcome.CONFIRMED] * 2 + [Outcome.ABANDONED] * 5
+    late = [record.attempt for record in records if isinstance(record, LateConfirmation)]
+    assert late == receipts[2:]  # the very same
+    assert in_flight == 0
+
+
+def test_looking_amid_a_batch_changes_nothing(run: Run) -> None:
+    """Asked for its status while a batch is in flight, a sink counts all of it, and goes on as before."""
+
+    async def main() -> tuple[list[Receipt], list[int]]:
+        async with ScriptedPeer(confirm, silent) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink):
+                await sink.deliver(EVENTS[0])
+                batch = asyncio.ensure_future(sink.deliver_many(EVENTS))
+                await peer.got(1 + len(EVENTS))
+                counts: list[int] = []
+                for call in peer.calls[1:]:
+                    counts.append(sink.status().in_flight)
+                    call.confirm()
+                    await until(lambda: sink.status().in_flight < counts[-1])
+                return await batch, counts
+
+    receipts, counts = run(main)
+    assert all(receipt.confirmed for receipt in receipts)
+    assert counts == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_a_batch_at_the_end_of_the_ids(run: Run) -> None:
+    """Where there are no ids in a row a batch's events go one by one, and then together again: each has its own id."""
+
+    async def main() -> list[int]:
+        async with ScriptedPeer(confirm) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink):
+                await sink.deliver(EVENTS[0])
+                assert sink._connection is not None
+                sink._connection.pipeline._next = MAX_ID - 3
+                receipts = [*await sink.deliver_many(EVENTS), *await together(sink, EVENTS)]
+                peer.script = [silent]
+                late = sink.start(EVENTS[0])
+                await peer.got(16)
+                peer.script = [confirm]
+                sink._connection.pipeline._next = 10  # 2^31 later; 11 is still waiting
+                receipts += await sink.deliver_many(EVENTS)
+                peer.calls[15].confirm()
+                receipts.append(await late)
+                assert all(receipt.confirmed for receipt in receipts)
+                return [call.id for call in peer.calls[1:]]
+
+    ids = run(main)
+    assert ids[:14] == [MAX_ID - 3, MAX_ID - 2, MAX_ID - 1, MAX_ID, *range(1, 11)]
+    assert ids[14:] == [11, 10, *range(12, 18)]
+
+
+def test_a_batch_keeps_its_place(run: Run) -> None:
+    """What was handed over before a batch, in the same turn, leaves before it."""
+
+    async def main() -> list[Any]:
+        async with ScriptedPeer(confirm) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink):
+                await sink.deliver(EVENTS[0])
+                first = [sink.start(event) for event in EVENTS[:3]]
+                receipts = [*await sink.deliver_many(EVENTS[3:]), *await asyncio.gather(*first)]
+                assert all(receipt.confirmed for receipt in receipts)
+                return [call.params[0] for call in peer.calls[1:]]
+
+    assert run(main) == list(range(7))
+
+
+def test_a_batch_larger_than_the_buffer(run: Run) -> None:
+    """A part that is larger than what may be buffered is not written as one: what doesn't leave can be taken back."""
+
+    async def main() -> tuple[int, list[Receipt]]:
+        async with ScriptedPeer(confirm) as peer:
+            sink = jsonrpc(peer.address, options=ConnectionOptions(write_buffer=1000))
+            async with opened(sink):
+                await sink.deliver(EVENTS[0])
+                big = [Event("E", ["x" * 400]) for _ in range(6)]
+                batch = asyncio.ensure_future(sink.deliver_many(big))
+                await asyncio.sleep(0)
+                assert sink._connection is not None
+                lanes = sink._connection.pipeline._lanes
+                volleys = sum(isinstance(waiting, Volley) for lane in lanes for waiting in lane.values())
+                return volleys, await batch
+
+    volleys, receipts = run(main)
+    assert not volleys
+    assert all(receipt.confirmed for receipt in receipts)
+
+
+@pytest.mark.parametrize("unusual", [confirm, error(-32000), silent])
+def test_nothing_of_a_batch_is_left(run: Run, unusual: Action) -> None:
+    """A batch that has its receipts is gone at once, also with the garbage collector off."""
+
+    async def main() -> int:
+        async with ScriptedPeer(confirm, confirm, unusual, confirm) as peer:
+            sink = jsonrpc(peer.address, timeout=0.2)
+            async with opened(sink):
+                await sink.deliver(EVENTS[0])
+                gc.collect()
+                gc.disable()
+                try:
+                    await together(sink, EVENTS)
+                    await turns()
+                    return sum(type(thing) is Volley for thing in gc.get_objects())
+                finally:
+                    gc.enable()
+
+    assert run(main) == 0

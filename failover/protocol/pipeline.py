@@ -109,7 +109,8 @@ class Pipeline:
         self._framer = Framer(REPLIES, max_frame=max_frame, max_depth=max_depth)
         self._lanes: tuple[Lane, ...] = ()  # few, and only ever replaced: telling an exchange may make another one
         self._only: Lane | None = None  # the usual case: all exchanges have one timeout
-        self._tombstones: dict[int, tuple[float, Exchange]] = {}  # with the time of expiry, oldest first
+        # With the time of expiry, oldest first; made for the first one: most connections never have any.
+        self._tombstones: dict[int, tuple[float, Exchange]] | None = None
         self._max_tombstones = max_tombstones
         self._tombstone_age = tombstone_age
         self._first = self._next = first_id
@@ -226,16 +227,14 @@ class Pipeline:
                 self.pending -= 1
                 exchange = expired.of(request_id)
                 if exchange.expired(now):
-                    if len(self._tombstones) >= self._max_tombstones:
-                        del self._tombstones[next(iter(self._tombstones))]
-                    self._tombstones[request_id] = now, exchange
+                    self._remember(request_id, exchange, now)
         if self._tombstones:
-            self._forget(now)
+            self._forget(self._tombstones, now)
         return earliest
 
     def break_off(self, reason: str, now: float) -> None:
         """The connection is gone: tell everything that waits, and forget what has expired."""
-        self._tombstones.clear()
+        self._tombstones = None
         for lane in self._lanes:
             exchanges = _exchanges(lane)
             lane.clear()
@@ -245,7 +244,7 @@ class Pipeline:
 
     def forget(self) -> None:
         """Forget all that waits and all that has expired, without a word to them."""
-        self._tombstones.clear()
+        self._tombstones = None
         for lane in self._lanes:
             lane.clear()
         self.pending = 0
@@ -263,7 +262,7 @@ class Pipeline:
         return None
 
     def _known(self, request_id: int) -> bool:
-        return request_id in self._tombstones or any(request_id in lane for lane in self._lanes)
+        return request_id in (self._tombstones or ()) or any(request_id in lane for lane in self._lanes)
 
     def _issued(self, request_id: int) -> bool:
         """Whether this connection ever gave out an id: they are given out in order, around the end of the range."""
@@ -271,17 +270,27 @@ class Pipeline:
             return 0 < request_id <= MAX_ID
         return self._first <= request_id < self._next
 
+    def _remember(self, request_id: int, exchange: Exchange, now: float) -> None:
+        tombstones = self._tombstones
+        if tombstones is None:
+            tombstones = self._tombstones = {}
+        if len(tombstones) >= self._max_tombstones:
+            del tombstones[next(iter(tombstones))]
+        tombstones[request_id] = now, exchange
+
     def _remembered(self, request_id: int, now: float) -> Exchange | None:
+        if self._tombstones is None:
+            return None
         expired_at, exchange = self._tombstones.pop(request_id, (now, None))
         return exchange if now - expired_at < self._tombstone_age else None
 
-    def _forget(self, now: float) -> None:
+    def _forget(self, tombstones: dict[int, tuple[float, Exchange]], now: float) -> None:
         """Drop tombstones past their age."""
-        while self._tombstones:
-            oldest = next(iter(self._tombstones))
-            if now - self._tombstones[oldest][0] < self._tombstone_age:
+        while tombstones:
+            oldest = next(iter(tombstones))
+            if now - tombstones[oldest][0] < self._tombstone_age:
                 break
-            del self._tombstones[oldest]
+            del tombstones[oldest]
 
 
 def _exchanges(lane: Lane) -> list[Exchange]:

@@ -40,6 +40,7 @@ _CLOSED = ("--window", "{window}", *_TIMES)
 _OPEN = ("--rate", "10000", *_TIMES)
 _C = ("{client}", "{port}")
 _NAIVE = ("{python}", "-m", "tests.benchmarks.naive", "{port}")
+_BARE = ("{python}", "-m", "tests.benchmarks.bare", "{port}")
 _OURS = ("{python}", "-m", "tests.benchmarks.ours", "--ports", "{ports}")
 _BLOCKING = ("{python}", "-m", "tests.benchmarks.ours_blocking", "--ports", "{ports}", *_TIMES)
 _LOOPS = ("asyncio", "uvloop")
@@ -62,10 +63,18 @@ _GOALS: Mapping[tuple[str, str], tuple[Goal, ...]] = {
 }
 
 
+def _bare(window: int) -> Iterator[Contender]:
+    """What the loops themselves cost whoever awaits each reply."""
+    for loop in _LOOPS:
+        needs = "uvloop" if loop == "uvloop" else None
+        yield Contender(f"bare {loop}", (*_BARE, "--loop", loop, *_CLOSED), window, needs=needs)
+
+
 def _closed(window: int, goals: Mapping[tuple[str, str], tuple[Goal, ...]]) -> Iterator[Contender]:
     """The two ends of the scale at one window, and ours: an event made per delivery first, then one made once."""
     yield Contender("c", (*_C, *_CLOSED), window)
     yield Contender("naive", (*_NAIVE, *_CLOSED), window)
+    yield from _bare(window)
     for made in ("", "premade"):
         for mode in ("await", "many"):
             for loop in _LOOPS:
@@ -109,7 +118,7 @@ SECTIONS: tuple[Section, ...] = (
     Race(
         "one-in-flight",
         "Latency with one in flight",
-        tuple(_latency(_CLOSED, 1, Goal("p50_us", 1.25, at_least=False))),
+        (*_latency(_CLOSED, 1, Goal("p50_us", 1.25, at_least=False)), *_bare(1)),
         compared=("p50_us", "p99_us"),
     ),
     Race(

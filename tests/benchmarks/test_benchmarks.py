@@ -23,6 +23,7 @@ from tests.benchmarks.tables import aligned
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 NAIVE = (sys.executable, "-m", "tests.benchmarks.naive")
+BARE = (sys.executable, "-m", "tests.benchmarks.bare")
 FIGURES = {"events", "seconds", "events_per_second", "p50_us", "p99_us", "p999_us", "cpu_us_per_event"}
 
 
@@ -65,7 +66,7 @@ def request(request_id: int, size: int = 64) -> bytes:
     return json.dumps(call, separators=(",", ":")).encode()
 
 
-@pytest.mark.parametrize("command", [(str(CLIENT),), NAIVE], ids=["c", "naive"])
+@pytest.mark.parametrize("command", [(str(CLIENT),), NAIVE, BARE], ids=["c", "naive", "bare"])
 @pytest.mark.parametrize("window", [1, 64])
 def test_closed_loop(subscriber: Subscriber, command: tuple[str, ...], window: int) -> None:
     """Each event of a closed loop is sent once, confirmed once and in the figures."""

@@ -75,7 +75,7 @@ class Volley:
         place = reply.id - self.first_id
         result = reply.result.copy()  # else it would keep everything read with it in memory
         self._attempts[place] = attempt = Attempt(
-            self._events[place], owner.name, _CONFIRMED, self.began, now, (), None, "", "", False, reply.id, True,  # noqa: FBT003  # by position, at half the cost
+            self._events[place], owner.name, _CONFIRMED, self.began, now, (), None, "", "", False, "", reply.id, True,  # noqa: FBT003  # by position, at half the cost
             None, result,
         )  # fmt: skip
         waiter.set_result(attempt)

@@ -78,9 +78,10 @@ def events_of(drill: Drill) -> list[FaultEvent]:
 
 def needs_proxy(drill: Drill, own: Own) -> bool:
     """Whether a fault concerns a subscriber that only a proxy before it can do."""
-    done = _OF_PROCESSES if own.command is not None else frozenset[str]() if own.own else _OF_SCRIPTS
-    if drill.drill.on == "simulation":
-        done |= _OF_HOSTS
+    simulated = drill.drill.on == "simulation"
+    done = _OF_HOSTS if simulated else _OF_PROCESSES if own.command is not None else frozenset[str]()
+    if not own.own:
+        done |= _OF_SCRIPTS
     return any(
         fault.what in _OF_PROXIES - done and (fault.targets is None or own.name in fault.targets)
         for fault in drill.fault
@@ -107,15 +108,15 @@ def check_faults(drill: Drill, subscribers: tuple[Own, ...]) -> None:
 def _examples(drill: Drill, own: Own) -> Layers:
     """What could be done to a subscriber, without one."""
     proxy = ProxyFaults(FaultProxy("127.0.0.1:1", name=own.name))
+    if drill.drill.on == "simulation":
+        scripted = [] if own.own else [SubscriberFaults(ScriptedSubscriber(name=own.name))]
+        return Layers(own.name, [HostFaults(Network(0), own.name), *scripted, proxy])
     if own.command is not None:
         life: dict[str, Callable[..., Any]] = {"crash": lambda: None, "restart": lambda: None}
         return Layers(own.name, [Verbs(f"the command of {own.name}", life, {}), proxy])
     if own.own:
         return Layers(own.name, [proxy])
-    layers: list[Faulty] = [SubscriberFaults(ScriptedSubscriber(name=own.name)), proxy]
-    if drill.drill.on == "simulation":
-        layers.insert(0, HostFaults(Network(0), own.name))
-    return Layers(own.name, layers)
+    return Layers(own.name, [SubscriberFaults(ScriptedSubscriber(name=own.name)), proxy])
 
 
 def script_of(own: Own, path: str) -> tuple[list[Action], Script]:

@@ -49,7 +49,7 @@ class Group(_Table, frozen=True, kw_only=True):
 
 
 class Own(_Table, frozen=True, kw_only=True):
-    """`[[subscriber]]`: a scripted one, or with `address` or `command` one of your own."""
+    """`[[subscriber]]`: a scripted one, or with `address`, `command` or `start` one of your own."""
 
     name: Name
     host: Text = "127.0.0.1"
@@ -65,6 +65,8 @@ class Own(_Table, frozen=True, kw_only=True):
     """`host:port` of a subscriber of your own that runs already, on loopback."""
     command: Annotated[list[Text], Meta(min_length=1)] | None = None
     """The words of a command that starts a subscriber of your own; `{port}` and `{host}` in them are replaced."""
+    start: Text | None = None
+    """`module:function`: an async function of host and port, a subscriber of your own that a simulated host runs."""
     ready: Positive = 10.0
     """Seconds in which a command must listen."""
     processed: Text | None = None
@@ -73,7 +75,7 @@ class Own(_Table, frozen=True, kw_only=True):
     @property
     def own(self) -> bool:
         """Whether it is one of the user's, not a scripted one."""
-        return self.address is not None or self.command is not None
+        return self.address is not None or self.command is not None or self.start is not None
 
 
 class Load(_Table, frozen=True, kw_only=True):

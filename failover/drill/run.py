@@ -10,7 +10,7 @@ from failover.drill.faults import check_faults
 from failover.drill.plan import Drill
 from failover.drill.recorder import Recorder
 from failover.drill.result import Result
-from failover.drill.simulated import run_simulated
+from failover.drill.simulated import run_simulated, start_of
 from failover.drill.stage import Silence, Telling
 from failover.drill.tree import subscribers_of, tree_of
 from failover.testing.entries import Entry
@@ -26,6 +26,8 @@ def prepare(drill: Drill) -> None:
     """
     subscribers = subscribers_of(drill)
     check_faults(drill, subscribers)
+    for own in subscribers:
+        start_of(own)
     checks_of(drill)
     tree_of(drill, {own.name: ("127.0.0.1", 1) for own in subscribers})
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final, TypeAlias
 
+from failover.drill.account import accounts_of, settle
 from failover.drill.faults import Layers, needs_proxy, script_of
+from failover.drill.named import named
 from failover.drill.plan import Drill, Own
 from failover.drill.recorder import Recorder
 from failover.drill.stage import Telling, run_on
+from failover.errors import ConfigError
 from failover.sim.hosts import Host
 from failover.sim.network import Network
 from failover.sim.seeds import derive
@@ -21,7 +27,10 @@ from failover.testing.proxy import FaultProxy
 from failover.testing.subscriber import ScriptedSubscriber
 from failover.testing.wire import Wire
 
-__all__ = ["run_simulated"]
+__all__ = ["run_simulated", "start_of"]
+
+Start: TypeAlias = "Callable[[str, int], Coroutine[Any, Any, object]]"
+"""Serves at a host and a port until it is cancelled."""
 
 _HOME: Final = "drill"  # the host that the group is on
 _PORT: Final = 8080
@@ -75,11 +84,19 @@ class _Simulated:
     def __init__(self, own: Own, drill: Drill, network: Network, recorder: Recorder, wire: Wire) -> None:
         name = own.name
         rng = derive(drill.drill.seed, "drill", "subscriber", name)
-        first, script = script_of(own, name)
         port = own.port or _PORT
-        self._scripted = _Watched(name, port, name=name, script=script, rng=rng, history=recorder)
-        self._scripted.once(*first)
-        self._scripted.wire = wire
+        start = start_of(own)
+        scripted: list[_Watched] = []
+        if start is None:
+            first, script = script_of(own, name)
+            there = _Watched(name, port, name=name, script=script, rng=rng, history=recorder)
+            there.once(*first)
+            there.wire = wire
+            scripted.append(there)
+            self._begin: Callable[[], Coroutine[Any, Any, object]] = there.serve
+        else:
+            wire.unscripted.add(name)
+            self._begin = partial(start, name, port)
         self._proxy: FaultProxy | None = None
         if needs_proxy(drill, own):
             self._proxy = FaultProxy(f"{name}:{port}", host=name, port=_BEFORE, name=name, rng=rng, history=recorder)
@@ -87,17 +104,31 @@ class _Simulated:
         host = network.host(name, start=self._serve)
         faults = _Host(network, name, history=recorder)
         faults.wire = wire
-        layers: list[Faulty] = [faults, _There(host, SubscriberFaults(self._scripted))]
+        layers: list[Faulty] = [faults, *(_There(host, SubscriberFaults(one)) for one in scripted)]
         if self._proxy is not None:
             layers.append(_There(host, ProxyFaults(self._proxy)))
         self.layers = Layers(name, layers)
 
     async def _serve(self) -> None:
-        if self._proxy is None:
-            await self._scripted.serve()
-        else:
-            async with self._proxy:
-                await self._scripted.serve()
+        async with AsyncExitStack() as stack:
+            if self._proxy is not None:
+                await stack.enter_async_context(self._proxy)
+            await self._begin()
+
+
+def start_of(own: Own) -> Start | None:
+    """The function that serves as a subscriber of the user's own in the simulation; None for a scripted one.
+
+    Raises:
+        ConfigError: there is none of that name, or it is no coroutine function.
+    """
+    if own.start is None:
+        return None
+    path = f"subscriber {own.name!r}: start"
+    start: Start = named(own.start, path)
+    if not inspect.iscoroutinefunction(start):
+        raise ConfigError(f"{path}: {own.start!r} is no `async def` function of host and port")
+    return start
 
 
 def run_simulated(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, telling: Telling) -> None:
@@ -108,6 +139,10 @@ def run_simulated(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder
         subscribers: All of its subscribers.
         recorder: Is told everything.
         telling: Is told how it goes.
+
+    Raises:
+        ConfigError: a line of the file that a subscriber of the user's own wrote can't be read.
+        Exception: what the function of one raised, with where that was in its notes.
     """
     simulation = Simulation(
         drill.drill.seed,
@@ -116,8 +151,10 @@ def run_simulated(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder
         cut=drill.network.cut,
         repeat=f"failover drill FILE --seed {drill.drill.seed}",
     )
+    accounts = accounts_of(subscribers)
     wire = Wire(simulation.network, recorder, _HOME)
     there = [_Simulated(own, drill, simulation.network, recorder, wire) for own in subscribers]
     places = {one.layers.name: one.layers for one in there}
     where = {one.layers.name: one.where for one in there}
     simulation.run(run_on(drill, places=places, where=where, recorder=recorder, telling=telling, prefix=""), host=_HOME)
+    settle(accounts, recorder)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 from failover.address import SocketAddress
+from failover.drill.account import accounts_of, settle
 from failover.drill.faults import Layers, needs_proxy, script_of
 from failover.drill.plan import Drill, Own
 from failover.drill.process import OwnProcess
 from failover.drill.recorder import Recorder
 from failover.drill.stage import Telling, run_on
-from failover.errors import ConfigError
-from failover.outcome import Outcome
 from failover.schemes import parse_address
 from failover.sim.seeds import derive
-from failover.testing.entries import Attempted, Processed
 from failover.testing.faulty import Faulty, ProxyFaults, SubscriberFaults
 from failover.testing.proxy import FaultProxy
 from failover.testing.subscriber import ScriptedSubscriber
@@ -29,47 +24,6 @@ __all__ = ["run_on_sockets"]
 
 _SPARE: Final = 60.0
 """Seconds beyond its duration after which a drill is stopped, whatever still goes on."""
-_LONGEST_ACCOUNT: Final = 256 * 2**20  # bytes
-
-
-class _Account:
-    """The file in which a subscriber of the user's own notes what it has processed; what is in it before is not ours.
-
-    Each line is an event's id; behind a blank there may be the time of `time.monotonic()` when its work was done.
-    """
-
-    def __init__(self, own: Own, path: Path) -> None:
-        self._name = own.name
-        self._path = path
-        self._before = path.stat().st_size if path.exists() else 0
-
-    def entries(self, recorder: Recorder) -> Iterator[Processed]:
-        """What was processed since. Of lines without a time, the time is when the attempt there ended."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._before)
-            lines = file.read(_LONGEST_ACCOUNT).decode("utf-8", "replace").splitlines()
-        ended: dict[str, float] = {}
-        for entry in recorder:
-            if not isinstance(entry, Attempted) or recorder.behind.get(entry.sink) != self._name:
-                continue
-            if entry.event not in ended or entry.outcome is Outcome.CONFIRMED:
-                ended[entry.event] = entry.at
-        for number, line in enumerate(lines, 1):
-            event, _, noted = line.strip().partition(" ")
-            if not event:
-                continue
-            try:
-                at = float(noted) if noted else ended.get(event, recorder.began)
-            except ValueError:
-                at = math.nan
-            if not math.isfinite(at):
-                raise ConfigError(
-                    f"{self._path}, line {number} of this drill: {line[:100]!r}: expected an event's id, and nothing "
-                    "or the seconds of time.monotonic() behind it"
-                )
-            yield Processed(at, event, self._name)
 
 
 async def _subscribe(
@@ -108,7 +62,7 @@ def _place(address: str) -> tuple[str, int]:
 
 
 async def _run(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, telling: Telling) -> None:
-    accounts = [_Account(own, Path(own.processed)) for own in subscribers if own.processed is not None]
+    accounts = accounts_of(subscribers)
     async with AsyncExitStack() as stack:
         places: dict[str, Layers] = {}
         where: dict[str, tuple[str, int]] = {}
@@ -121,9 +75,7 @@ async def _run(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, t
                 await run_on(drill, places=places, where=where, recorder=recorder, telling=telling, prefix=prefix)
         except TimeoutError:
             raise TimeoutError(f"the drill still went on after {most:g} s: does an attempt wait for so long?") from None
-    for account in accounts:
-        for entry in account.entries(recorder):
-            recorder.add(entry)
+    settle(accounts, recorder)
 
 
 def run_on_sockets(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder, telling: Telling) -> None:

@@ -74,14 +74,23 @@ def subscribers_of(drill: Drill) -> tuple[Own, ...]:
             _check_loopback(path, own.address)
     _check_places(drill)
     _check_targets(drill, known)
-    if drill.drill.on == "simulation":
-        for own in known.values():
-            if own.own:
-                raise ConfigError(
-                    f"subscriber {own.name!r} is one of your own, which a simulation can't reach: "
-                    'say on = "sockets" in [drill], or --on sockets'
-                )
+    for own in known.values():
+        _check_reach(drill, own)
     return tuple(known.values())
+
+
+def _check_reach(drill: Drill, own: Own) -> None:
+    if drill.drill.on == "simulation" and own.own and own.start is None:
+        raise ConfigError(
+            f"subscriber {own.name!r} is one of your own, which a simulation can't reach: "
+            'say on = "sockets" in [drill], or --on sockets; or name an async function of host and port that a '
+            'simulated host can run, start = "module:function"'
+        )
+    if drill.drill.on == "sockets" and own.start is not None and own.address is None and own.command is None:
+        raise ConfigError(
+            f"subscriber {own.name!r} has a `start`, which is for the simulation alone: on sockets it is started by a "
+            "`command`, or it runs already at an `address`"
+        )
 
 
 def _check_places(drill: Drill) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from failover.sim.network import Network
@@ -21,12 +22,16 @@ _KEPT: Final = 100_000
 class Wire:
     """Tells a history of every reply, FIN and RST that comes from subscribers to one host.
 
-    Requests are made known by the subscribers' scripts, which see each of them: call `request` there.
+    Requests are made known by the subscribers' scripts, which see each of them: call `request` there. Those to
+    subscribers without a script are read off the network.
 
     Args:
         network: What to watch.
         history: What to tell.
         host: Where replies come to.
+
+    Attributes:
+        unscripted: The hosts of subscribers that have no script.
     """
 
     def __init__(self, network: Network, history: History, host: str = "main") -> None:
@@ -34,14 +39,13 @@ class Wire:
         self._prefix = f"{host}:"
         self._events: dict[tuple[str, int], str] = {}
         self._unread: dict[tuple[str, str], str | None] = {}
+        self.unscripted: set[str] = set()
         network.observers.append(self._see)
 
     def request(self, subscriber: str, call: Call) -> None:
         """A subscriber got a request."""
         if call.raw_id is not None and call.raw_id.isdigit():
-            self._events[subscriber, int(call.raw_id)] = call.key
-            if len(self._events) > _KEPT:
-                del self._events[next(iter(self._events))]
+            self._remember(subscriber, int(call.raw_id), call.key)
 
     def cut(self, subscriber: str, at: float) -> None:
         """All connections from a subscriber were reset at both ends; what is still under way reaches nobody."""
@@ -55,18 +59,23 @@ class Wire:
             self._unread.setdefault((record.destination, record.source), "")
             if record.what in ("fin", "rst"):  # what comes after this host has hung up reaches nobody
                 self._unread[record.destination, record.source] = None
+            subscriber = record.destination.partition(":")[0]
+            if subscriber in self.unscripted and record.what == "data" and record.fate == "arrived":
+                for value in self._read((record.source, record.destination), record):
+                    self._asked(subscriber, value)
         if record.fate != "arrived" or not record.destination.startswith(self._prefix):
             return
         subscriber = record.source.partition(":")[0]
         connection = (record.source, record.destination)
         if record.what == "data":
-            self._read(subscriber, connection, record)
+            for value in self._read(connection, record):
+                self._answer(subscriber, value, record.time)
         elif record.what in ("fin", "rst"):
             self._unread[connection] = None
             self._history.add(Broken(record.time, subscriber, record.what))
 
-    def _read(self, subscriber: str, connection: tuple[str, str], record: Record) -> None:
-        """Take bytes of a stream: replies one after the other, until something that isn't JSON."""
+    def _read(self, connection: tuple[str, str], record: Record) -> Iterator[dict[str, Any]]:
+        """Take bytes of a stream: objects one after the other, until something that isn't JSON."""
         text = self._unread.get(connection, "")
         if text is None:
             return
@@ -81,8 +90,19 @@ class Wire:
                 break
             text = text[end:]
             if isinstance(value, dict):
-                self._answer(subscriber, cast("dict[str, Any]", value), record.time)
+                yield cast("dict[str, Any]", value)
         self._unread[connection] = text
+
+    def _asked(self, subscriber: str, request: dict[str, Any]) -> None:
+        request_id, params = request.get("id"), request.get("params")
+        event = cast("dict[str, Any]", params).get(self._history.id_param) if isinstance(params, dict) else None
+        if type(request_id) is int and isinstance(event, str):
+            self._remember(subscriber, request_id, event)
+
+    def _remember(self, subscriber: str, request_id: int, event: str) -> None:
+        self._events[subscriber, request_id] = event
+        if len(self._events) > _KEPT:
+            del self._events[next(iter(self._events))]
 
     def _answer(self, subscriber: str, reply: dict[str, Any], at: float) -> None:
         request_id = reply.get("id")

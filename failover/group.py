@@ -350,8 +350,9 @@ class Group:
     def _places(self, child: str) -> list[tuple[Strategy, Child]]:
         found = list(places(self.sink, child))
         if not found:
-            known = sorted(set(_names(self.status())))
-            raise UsageError(f"group {self.name!r} has no child {child!r}; it has {', '.join(map(repr, known))}")
+            names = sorted(name for name in set(_names(self.status())) if any(places(self.sink, name)))
+            known = f"it has {', '.join(map(repr, names))}" if names else "only a strategy's children can be named"
+            raise UsageError(f"group {self.name!r} has no child {child!r}; {known}")
         return found
 
     def _check(self, event: Event, deadline: float | None, within: float | None) -> float | None:

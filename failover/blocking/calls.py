@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from failover.errors import ClosedError
 from failover.event import Event
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
@@ -17,7 +18,7 @@ from failover.receipt import Attempt, Receipt
 if TYPE_CHECKING:
     from failover.group import Group
 
-__all__ = ["CLOSED", "GRACE", "Call", "Many", "One", "Submitted", "Waited"]
+__all__ = ["CLOSED", "GRACE", "Call", "Many", "One", "Submitted", "Waited", "answer", "closed"]
 
 GRACE: Final = 0.05
 """Seconds after its deadline at which a caller stops waiting for the receipt itself: something keeps the loop busy."""
@@ -29,6 +30,16 @@ _BUSY: Final = "no receipt by the deadline: something keeps the loop busy"
 
 _log = logging.getLogger("failover")
 _T = TypeVar("_T")
+
+
+async def answer(question: Callable[[], _T]) -> _T:
+    """Ask on the loop what is no coroutine."""
+    return question()
+
+
+def closed(name: str) -> ClosedError:
+    """What a call raises that comes when the group of that name is closed."""
+    return ClosedError(f"group {name!r} was closed; use 'with' or open() to open it again")
 
 
 class Call(Protocol):

@@ -6,10 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from failover.blocking.calls import Many, One, Submitted
+from failover.blocking.calls import Many, One, Submitted, closed
 from failover.blocking.handover import HandOver
 from failover.blocking.own_loop import OwnLoop
 from failover.blocking.process import this_process
@@ -182,9 +183,59 @@ class BlockingGroup:
         """
         here = self._here
         way = here.way
-        if way is None or here.pid != os.getpid():
-            return Status(self.name, up=False, reason="not open")
-        return way.status(self.within)
+        if way is not None and here.pid == os.getpid():
+            with suppress(ClosedError):  # just now, by another thread
+                return way.ask(self.group.status, self.within)
+        return Status(self.name, up=False, reason="not open")
+
+    def quarantine(self, child: str, reason: str = "maintenance") -> None:
+        """Take a child out of service by hand, as `Group.quarantine` does; it counts until `reinstate` or `close`.
+
+        Args:
+            child: Its name in receipts, wherever in the tree it stands; if in several places, in all of them.
+            reason: Stands in receipts and records.
+
+        Raises:
+            ClosedError: it was closed.
+            UsageError: no child of that name, or, with `thread=False`, called where a loop runs.
+            TimeoutError: the loop was kept busy for as long as a delivery may take.
+        """
+        self._way().ask(lambda: self.group.quarantine(child, reason), self.within)
+
+    def reinstate(self, child: str, reason: str = "by hand") -> None:
+        """Put a child back into service, whatever took it out; the other way round from `quarantine`.
+
+        Args:
+            child: Its name in receipts, wherever in the tree it stands.
+            reason: Stands in records.
+
+        Raises:
+            ClosedError: it was closed.
+            UsageError: no child of that name, or, with `thread=False`, called where a loop runs.
+            TimeoutError: the loop was kept busy for as long as a delivery may take.
+        """
+        self._way().ask(lambda: self.group.reinstate(child, reason), self.within)
+
+    def drain(self, child: str, *, within: float, reason: str = "drained") -> bool:
+        """Take a child out by hand and wait for what is under way there, e.g. before its host is restarted.
+
+        Args:
+            child: Its name in receipts, wherever in the tree it stands.
+            within: Seconds to wait at most.
+            reason: Stands in receipts and records.
+
+        Returns:
+            Whether nothing is under way there any more; it stays out either way, until `reinstate`.
+
+        Raises:
+            ClosedError: it was closed.
+            UsageError: no child of that name, called on the loop's own thread, or, with `thread=False`, where a loop
+                runs.
+            ConfigError: `within` is no positive number of seconds.
+            TimeoutError: the loop was kept busy.
+        """
+        seconds = check_seconds("within", within)
+        return self._way().run(lambda: self.group.drain(child, within=seconds, reason=reason), seconds)
 
     def _way(self) -> HandOver | OwnLoop:
         here = self._here
@@ -199,7 +250,7 @@ class BlockingGroup:
             _refuse_on_loop(self.name)
         with here.lock:
             if here.closed and not again:
-                raise ClosedError(f"group {self.name!r} was closed; use 'with' or open() to open it again")
+                raise closed(self.name)
             if here.way is None:
                 here.way = (HandOver if self.thread else OwnLoop)(self.group)
             here.closed = False

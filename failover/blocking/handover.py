@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from failover.blocking.calls import CLOSED, GRACE, Call, Waited
+from failover.blocking.calls import CLOSED, GRACE, Call, Waited, answer, closed
 from failover.blocking.ending import settle
 from failover.blocking.process import this_process
 from failover.errors import UsageError
-from failover.sink import Status
 
 if TYPE_CHECKING:
     from failover.group import Group
@@ -82,15 +81,25 @@ class HandOver:
         self.submit(call)
         return call.wait(self._group.name, within)
 
-    def status(self, within: float) -> Status:
-        """How the group stands now.
+    def ask(self, question: Callable[[], _T], within: float) -> _T:
+        """Ask the group something, or tell it, on its loop; works on the loop's own thread too.
 
         Raises:
+            ClosedError: it is closed.
             TimeoutError: the loop gave no answer in time: something keeps it busy.
         """
-        if self._thread.is_current:
-            return self._group.status()
-        return self._run(self._status(), within + GRACE)
+        return question() if self._thread.is_current else self._run(answer(question), within + GRACE)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, _T]], within: float) -> _T:
+        """Do something on the group's loop that takes its time.
+
+        Raises:
+            ClosedError: it is closed.
+            UsageError: this is the loop's own thread, which would wait for itself.
+            TimeoutError: the loop gave no answer in time: something keeps it busy.
+        """
+        self.refuse_here()
+        return self._run(work(), within + GRACE)
 
     def close(self) -> None:
         """Close the group; every call gets its receipt.
@@ -121,7 +130,11 @@ class HandOver:
 
     def _run(self, work: Coroutine[Any, Any, _T], seconds: float | None = None) -> _T:
         """Run something on the loop that isn't done often."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # its loop is closed
+            work.close()
+            raise closed(self._group.name) from None
         try:
             return future.result(seconds)
         except TimeoutError:
@@ -136,9 +149,6 @@ class HandOver:
             raise UsageError(
                 f"group {self._group.name!r}: this thread runs its loop and can't wait for it; only submit() works here"
             )
-
-    async def _status(self) -> Status:
-        return self._group.status()
 
     def _drain(self) -> None:
         """Give every call that waits to a task."""

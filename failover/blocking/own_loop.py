@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from failover.blocking.calls import CLOSED, GRACE, Waited
+from failover.blocking.calls import CLOSED, GRACE, Waited, answer, closed
 from failover.blocking.ending import end
 from failover.errors import UsageError
-from failover.sink import Status
 
 if TYPE_CHECKING:
     from failover.group import Group
@@ -62,10 +62,21 @@ class OwnLoop:
         finally:
             self._lock.release()
 
-    def status(self, within: float) -> Status:
-        """How the group stands now.
+    def ask(self, question: Callable[[], _T], within: float) -> _T:
+        """Ask the group something, or tell it, on its loop.
 
         Raises:
+            ClosedError: it is closed.
+            UsageError: this thread runs a loop already.
+            TimeoutError: another thread used the loop all the time.
+        """
+        return self.run(partial(answer, question), within)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, _T]], within: float) -> _T:
+        """Do something on the group's loop that takes its time.
+
+        Raises:
+            ClosedError: it is closed.
             UsageError: this thread runs a loop already.
             TimeoutError: another thread used the loop all the time.
         """
@@ -73,7 +84,9 @@ class OwnLoop:
         if not self._lock.acquire(timeout=min(within, threading.TIMEOUT_MAX)):
             raise TimeoutError(f"group {self._group.name!r}: {_BUSY}")
         try:
-            return self._group.status() if self._closed else self._run(self._opened(), self._status())
+            if self._closed:
+                raise closed(self._group.name)
+            return self._run(self._opened(), _looked(work))
         finally:
             self._lock.release()
 
@@ -133,10 +146,6 @@ class OwnLoop:
         finally:
             guard.cancel()
 
-    async def _status(self) -> Status:
-        await _look()
-        return self._group.status()
-
     def _scrap(self, loop: _PrivateLoop) -> None:
         """Throw a loop away, with all that is on it; the next call begins with a new one."""
         self._loop = None
@@ -180,6 +189,11 @@ async def _stopping(loop: _PrivateLoop, work: Coroutine[Any, Any, _T]) -> _T:
         return await work
     finally:
         loop.stop()
+
+
+async def _looked(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    await _look()
+    return await work()
 
 
 async def _look() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from typing import Final, Self, TypeVar, cast, overload
 import attrs
 
 from failover.errors import ConfigError, UsageError
+from failover.sink import check_name, check_seconds
 from failover.subscriber.connection import Connection
 from failover.subscriber.dispatch import Dispatch
 from failover.subscriber.repeats import Repeats
@@ -27,6 +29,7 @@ _F = TypeVar("_F", bound=Callable[..., object])
 _LAST_GRACE: Final = 1.0  # seconds that cancelled functions have to end
 _HANDSHAKE: Final = 10.0  # seconds for a TLS handshake
 _BACKLOG: Final = 1024
+_LAST_PORT: Final = 65_535
 
 
 class Subscriber:
@@ -64,7 +67,7 @@ class Subscriber:
         ssl_context: Serve TLS, as this says.
 
     Raises:
-        ConfigError: a bound below 1, or a time that isn't positive.
+        ConfigError: no such port, a bound below 1, a time that isn't positive, or something that is no TLS context.
 
     Source: JSON-RPC 2.0; OpenSIPS event_jsonrpc and event_stream.
     """
@@ -88,11 +91,13 @@ class Subscriber:
         replace_bad_utf8: bool = False,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        if not drain >= 0:
-            raise ConfigError(f"drain is {drain} seconds; expected 0 or more")
-        self._host = host
+        if type(port) is not int or not 0 <= port <= _LAST_PORT:
+            raise ConfigError(f"port must be a number from 0 (the system chooses) to {_LAST_PORT}, not {port!r}")
+        if not isinstance(ssl_context, ssl.SSLContext | None):
+            raise ConfigError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
+        self._host = check_name("host", host)
         self._port = port
-        self._drain = drain
+        self._drain = check_seconds("drain", drain, zero=True)
         self._ssl_context = ssl_context
         self._settings = Settings(
             in_order=in_order,
@@ -123,10 +128,14 @@ class Subscriber:
             whole: Call it with the whole `Request` instead of the params.
 
         Raises:
-            ConfigError: the method has a function already.
+            ConfigError: the method has a function already, or this is no name or no function.
         """
+        if callable(name):
+            raise ConfigError('the decorator needs the name of a method: @subscriber.method("E_ACC_CDR")')
+        check_name("method", name)
 
         def decorate(function: _F) -> _F:
+            _check_function(function)
             self._dispatch.add(name, function if whole else lambda request: function(request.params))
             return function
 
@@ -148,10 +157,11 @@ class Subscriber:
             whole: Call it with the whole `Request` instead, when used as `@subscriber.default(whole=True)`.
 
         Raises:
-            ConfigError: there is a default already.
+            ConfigError: there is a default already, or this is no function.
         """
 
         def decorate(function: _F) -> _F:
+            _check_function(function)
             self._dispatch.otherwise(function if whole else lambda request: function(request.method, request.params))
             return function
 
@@ -200,6 +210,9 @@ class Subscriber:
                 ssl_handshake_timeout=None if self._ssl_context is None else _HANDSHAKE,
                 backlog=_BACKLOG,
             )
+        except socket.gaierror as error:  # which doesn't say whose name it was
+            self._service = None
+            raise OSError(error.errno, f"can't listen on {self._host!r}: {error.strerror}") from error
         except BaseException:
             self._service = None
             raise
@@ -303,3 +316,8 @@ class Subscriber:
             in_flight=sum(connection.in_flight for connection in connections),
             **attrs.asdict(self._counters),
         )
+
+
+def _check_function(function: object) -> None:
+    if not callable(function):
+        raise ConfigError(f"a function that is called with each event was expected, not {function!r}")

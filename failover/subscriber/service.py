@@ -10,7 +10,7 @@ import attrs
 
 from failover.errors import ConfigError
 from failover.sink import check_name, check_seconds
-from failover.subscriber.dispatch import Request
+from failover.subscriber.dispatch import Dispatch, Request
 
 if TYPE_CHECKING:
     from failover.subscriber.connection import Connection
@@ -20,13 +20,13 @@ __all__ = ["Counters", "Service", "Settings", "SubscriberStatus"]
 
 
 def _at_least_one(_settings: object, field: attrs.Attribute[int], value: int) -> None:
-    if value < 1:
-        raise ConfigError(f"{field.name} is {value}; expected 1 or more")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{field.name} must be a whole number of 1 or more, not {value!r}")
 
 
 def _positive(_settings: object, field: attrs.Attribute[float | None], value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise ConfigError(f"{field.name} is {value} seconds; expected more than 0, or None")
+    if value is not None:
+        check_seconds(field.name, value)
 
 
 def _seconds(_settings: object, field: attrs.Attribute[float], value: float) -> None:

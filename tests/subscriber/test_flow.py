@@ -340,7 +340,7 @@ def test_connections_are_bounded(run: Run) -> None:
 @pytest.mark.parametrize("name", ["max_frame", "max_depth", "max_connections", "max_in_flight", "max_unread"])
 def test_a_bound_below_one_is_refused(name: str) -> None:
     """A bound that lets nothing through is a mistake, told with its name."""
-    with pytest.raises(ConfigError, match=f"{name} is 0; expected 1 or more"):
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number of 1 or more, not 0"):
         Subscriber(**{name: 0})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -349,7 +349,7 @@ def test_a_bound_below_one_is_refused(name: str) -> None:
 )
 def test_a_time_that_can_not_be_is_refused(settings: dict[str, float]) -> None:
     """Times are seconds, and some must be positive."""
-    with pytest.raises(ConfigError, match="seconds; expected"):
+    with pytest.raises(ConfigError, match="must be a number of seconds"):
         Subscriber(**settings)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

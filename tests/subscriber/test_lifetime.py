@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import trustme
 
-from failover.errors import UsageError
+from failover.errors import ConfigError, UsageError
 from failover.protocol.framing import Framer
 from failover.subscriber import Request, Subscriber
 
@@ -419,6 +419,28 @@ def test_blocking_tells_why_it_can_not_start() -> None:
     with confirms().blocking() as subscriber, pytest.raises(UsageError, match="started already"), subscriber.blocking():
         pass
     assert "failover-subscriber" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("port", 65_536, "port must be a number from 0 .* to 65535, not 65536"),
+        ("port", "8080", "port must be a number from 0 .* to 65535, not '8080'"),
+        ("host", "", "the name of a host must be a non-empty string, not ''"),
+        ("max_frame", "1", "max_frame must be a whole number of 1 or more, not '1'"),
+        ("ssl_context", True, "ssl_context must be an ssl.SSLContext or None, not True"),
+    ],
+)
+def test_settings_that_can_not_be_meant(setting: str, value: Any, text: str) -> None:
+    """A setting out of its range is refused where it's given: what, what was expected, what it was."""
+    with pytest.raises(ConfigError, match=text):
+        Subscriber(**{setting: value})
+
+
+def test_a_host_that_is_not_found_is_named() -> None:
+    """A name that nobody knows stands in the error, which the system's own doesn't say."""
+    with pytest.raises(OSError, match="can't listen on '::1%nowhere': "), confirms(host="::1%nowhere").blocking():
+        pass
 
 
 def test_an_error_in_the_block_closes_too() -> None:

@@ -226,6 +226,18 @@ def test_two_functions_for_one_method_are_refused() -> None:
         subscriber.default(print)
 
 
+def test_a_decorator_used_wrongly_says_how_it_is_used() -> None:
+    """A forgotten name, or something that is no function, is told at once: no event would ever arrive there."""
+    subscriber = Subscriber()
+    with pytest.raises(ConfigError, match=r'needs the name of a method: @subscriber.method\("E_ACC_CDR"\)'):
+        subscriber.method(print)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="the name of a method must be a non-empty string, not ''"):
+        subscriber.method("")
+    for decorate in (subscriber.method("E"), subscriber.default(whole=True)):
+        with pytest.raises(ConfigError, match="a function that is called with each event was expected, not 3"):
+            decorate(3)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+
+
 # Errors.
 
 

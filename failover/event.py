@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ import msgspec
 
 from failover.errors import EventError
 
-__all__ = ["MAX_DEPTH", "Event", "Params", "Value"]
+__all__ = ["MAX_DEPTH", "Event", "Params", "Value", "check_events"]
 
 MAX_DEPTH: Final = 64
 """How deep params may nest; the params themselves are the first level."""
@@ -103,6 +103,21 @@ class Event:
         params = "" if self.params is None else f", {self.params!r}"
         given = "" if self._id is None else f", id={self._id!r}"
         return f"Event({self.name!r}{params}{given})"
+
+
+def check_events(events: Iterable[Event]) -> list[Event]:
+    """The events of a batch.
+
+    Raises:
+        TypeError: one of them is not an `Event`, or this is no batch.
+    """
+    if not isinstance(events, Iterable):
+        raise TypeError(f"a sequence of Events was expected, not {events!r}")
+    batch = list(events)
+    for event in batch:
+        if not isinstance(event, Event):
+            raise TypeError(f"an Event was expected, not {event!r}")
+    return batch
 
 
 def _encode_checked(name: str, params: Any) -> bytes:

@@ -13,13 +13,24 @@ from typing import Any, Final, Self
 from failover.blocking import BlockingGroup
 from failover.build import build
 from failover.errors import ClosedError, UsageError, WrongLoopError
-from failover.event import Event
+from failover.event import Event, check_events
 from failover.foresight import Resolve, WorstCase, concluded, foresee
 from failover.net.peers import Peers
 from failover.receipt import Receipt
-from failover.records import DeliveryEnded, Observer, notify
+from failover.records import DeliveryEnded, Observer, check_observers, notify
 from failover.schemes import Defaults
-from failover.sink import News, Opening, Sink, Status, check_name, check_seconds, deliver_many, left_of, untold
+from failover.sink import (
+    News,
+    Opening,
+    Sink,
+    Status,
+    check_kind,
+    check_name,
+    check_seconds,
+    deliver_many,
+    left_of,
+    untold,
+)
 from failover.strategy import Child, Declared, Strategy, declared, places
 
 __all__ = ["Group"]
@@ -42,7 +53,7 @@ class Group:
         drain: Seconds for which closing waits for what is in flight, 0 or more; what is left then is abandoned.
 
     Raises:
-        ConfigError: an empty name, something that is no sink, or a negative drain.
+        ConfigError: an empty name, something that is no sink, a negative drain, or a setting of another kind.
         AddressError: an address that can't be parsed.
     """
 
@@ -59,11 +70,11 @@ class Group:
     ) -> None:
         self.name = check_name("group", name)
         self.declared = declared(sink, f"group {name!r}")
-        self.observers = tuple(observers)
+        self.observers = check_observers(observers)
         self._drain = check_seconds("drain", drain, zero=True)
-        self._defaults = Defaults() if defaults is None else defaults
-        self._peers = peers
-        self._rng = Random() if rng is None else rng  # chooses among sockets, no secrets
+        self._defaults = check_kind("defaults", defaults, Defaults) or Defaults()
+        self._peers = check_kind("peers", peers, Peers)
+        self._rng = check_kind("rng", rng, Random) or Random()  # chooses among sockets, no secrets
         self._reset()
 
     def forget(self) -> None:
@@ -231,11 +242,9 @@ class Group:
             ClosedError: the group is not open.
             WrongLoopError: it is open on another loop.
             ConfigError: `within` is no positive number of seconds.
-            TypeError: one of them is not an `Event`.
+            TypeError: one of them is not an `Event`, or this is no batch.
         """
-        for event in events:
-            if not isinstance(event, Event):
-                raise TypeError(f"an Event was expected, not {event!r}")
+        events = check_events(events)
         if not events:
             return []
         deadline = self._check(events[0], deadline, within)

@@ -20,10 +20,10 @@ from failover.grammar import VirtualAddress
 from failover.group import Group
 from failover.net.peers import Peers
 from failover.receipt import Receipt
-from failover.records import Observer
+from failover.records import Observer, check_observers
 from failover.schemes import Defaults
 from failover.sequential import QUARANTINE
-from failover.sink import Sink, check_name, check_seconds
+from failover.sink import Sink, check_kind, check_name, check_seconds
 from failover.strategy import Declared, declared, skipped
 from failover.subscription import Key, Place, Subscription, Subscriptions
 
@@ -54,7 +54,7 @@ class EventInterface:
         drain: Seconds for which closing, or the end of a subscription, waits for what is in flight, 0 or more.
 
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: a setting out of its range, or of another kind.
 
     Source: OpenSIPS event interface; event_jsonrpc, parameters `sync_mode`, `timeout`, `event_param`; event_virtual,
         parameter `failover_timeout`.
@@ -74,7 +74,7 @@ class EventInterface:
         rng: Random | None = None,
         drain: float = 1.0,
     ) -> None:
-        self.observers = tuple(observers)
+        self.observers = check_observers(observers)
         self.drain = check_seconds("drain", drain, zero=True)
         self._defaults = Defaults(
             timeout=check_seconds("timeout", timeout),
@@ -84,8 +84,8 @@ class EventInterface:
             null_id=null_id,
             quarantine=check_seconds("failover_timeout", failover_timeout, zero=True),
         )
-        self._peers = peers
-        self._rng = Random() if rng is None else rng
+        self._peers = check_kind("peers", peers, Peers)
+        self._rng = check_kind("rng", rng, Random) or Random()
         self._subscriptions = Subscriptions()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from attrs import frozen
 
+from failover.errors import ConfigError
 from failover.receipt import Attempt, Receipt
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Recovered",
     "Reinstated",
     "Silence",
+    "check_observers",
     "notify",
 ]
 
@@ -225,6 +227,21 @@ Record: TypeAlias = (
 Observer: TypeAlias = Callable[[Record], object]
 
 _log = logging.getLogger("failover")
+
+
+def check_observers(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    """Check observers as they are declared.
+
+    Raises:
+        ConfigError: one that can't be called, or a function where a list of them is expected.
+    """
+    if not isinstance(observers, Iterable):
+        raise ConfigError(f"observers must be a list of functions, not {observers!r}; write observers=[…]")
+    given = tuple(observers)
+    for observer in given:
+        if not callable(observer):
+            raise ConfigError(f"an observer is a function that is called with each record, not {observer!r}")
+    return given
 
 
 def notify(observers: tuple[Observer, ...], record: Record) -> None:

@@ -27,9 +27,12 @@ def shared(
         thread: As for `Group.blocking`. None: True for a new one, whatever it is for an open one.
 
     Raises:
-        ConfigError: it is open with another `within` or `thread`, or what was declared is no group.
+        ConfigError: it is open with another `within` or `thread`, or what was declared is no group, or `declare` no
+            function.
         UsageError: the declared group is open elsewhere, or it would have to be opened on the loop's own thread.
     """
+    if not callable(declare):
+        raise ConfigError(f"declare must be a function that returns the Group to share as {name!r}, not {declare!r}")
     process = this_process()
     with process.lock:
         open_one = process.names.get(name)

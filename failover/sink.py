@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from attrs import Factory, field, frozen
 
@@ -21,6 +21,7 @@ __all__ = [
     "Opening",
     "Sink",
     "Status",
+    "check_kind",
     "check_name",
     "check_seconds",
     "deliver_each",
@@ -33,6 +34,7 @@ __all__ = [
     "watch",
 ]
 
+_T = TypeVar("_T")
 _WINDOW = 64  # deliveries at once of a batch over a sink that can't take batches itself
 
 News: TypeAlias = LateConfirmation | Silence
@@ -246,6 +248,17 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
         least = "0 or more" if zero else "more than 0"
         raise ConfigError(f"{name} must be a number of seconds, {least}, not {value!r}")
     return float(value)
+
+
+def check_kind(name: str, value: _T | None, kind: type[_T]) -> _T | None:
+    """Check that a setting is of its kind, or None, as it is declared.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise ConfigError(f"{name} must be a {kind.__name__}, e.g. {kind.__name__}(…), or None, not {value!r}")
+    return value
 
 
 def check_name(what: str, name: str) -> str:

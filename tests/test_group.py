@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from typing import Any
 
@@ -157,6 +158,35 @@ def test_bad_drain(drain: Any) -> None:
     """A drain is a finite number of seconds, 0 or more."""
     with pytest.raises(ConfigError, match="drain must be a number of seconds, 0 or more"):
         Group("g", PlainSink("a"), drain=drain)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("observers", print, "observers must be a list of functions, not <built-in function print>; write observers="),
+        ("observers", [3], "an observer is a function that is called with each record, not 3"),
+        ("defaults", {"timeout": 1}, "defaults must be a Defaults, e.g. Defaults(…), or None, not {'timeout': 1}"),
+        ("peers", 1, "peers must be a Peers"),
+        ("rng", 1, "rng must be a Random"),
+    ],
+)
+def test_settings_of_another_kind(setting: str, value: Any, text: str) -> None:
+    """What would fail at the first event, or be logged with each, is refused where it is declared."""
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        Group("g", PlainSink("a"), **{setting: value})
+
+
+def test_a_batch_of_something_else() -> None:
+    """One event in place of a batch is told so; any iterable is a batch."""
+
+    async def main() -> None:
+        async with Group("g", PlainSink("a")) as group:
+            with pytest.raises(TypeError, match="a sequence of Events was expected, not Event"):
+                await group.deliver_many(EVENT)  # type: ignore[arg-type]
+            receipts = await group.deliver_many(EVENT for _ in range(3))  # type: ignore[arg-type]
+            assert [receipt.confirmed for receipt in receipts] == [True] * 3
+
+    run(main())
 
 
 def test_bad_declarations() -> None:

@@ -64,7 +64,7 @@ def test_what_can_not_be_meant() -> None:
         with pytest.raises(ClosedError):
             group.quarantine("a")
         async with group:
-            with pytest.raises(UsageError, match="group 'g' has no child 'c'; it has 'a', 'b'$"):
+            with pytest.raises(UsageError, match=r"group 'g' has no child 'c'; it has 'a', 'b'$"):
                 group.reinstate("c")
             with pytest.raises(ConfigError, match="within must be a number of seconds"):
                 await group.drain("a", within=0)

@@ -15,7 +15,7 @@ from failover.blocking.handover import HandOver
 from failover.blocking.own_loop import OwnLoop
 from failover.blocking.process import this_process
 from failover.errors import ClosedError, UsageError
-from failover.event import Event
+from failover.event import Event, check_events
 from failover.receipt import Receipt
 from failover.sink import Status, check_seconds
 
@@ -130,10 +130,10 @@ class BlockingGroup:
             ClosedError: it was closed.
             UsageError: called on the loop's own thread, or, with `thread=False`, where a loop runs.
             ConfigError: `within` is no positive number of seconds.
-            TypeError: one of them is not an `Event`.
+            TypeError: one of them is not an `Event`, or this is no batch.
         """
         seconds = self.within if within is None else check_seconds("within", within)
-        call = Many([_checked(event) for event in events], time.monotonic() + seconds)
+        call = Many(check_events(events), time.monotonic() + seconds)
         return self._way().wait(call, seconds)
 
     def submit(

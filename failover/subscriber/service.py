@@ -10,7 +10,7 @@ import attrs
 
 from failover.errors import ConfigError
 from failover.sink import check_name, check_seconds
-from failover.subscriber.dispatch import Dispatch, Request
+from failover.subscriber.dispatch import Request
 
 if TYPE_CHECKING:
     from failover.subscriber.connection import Connection

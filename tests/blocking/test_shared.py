@@ -66,6 +66,10 @@ def test_conflicts(echo: str) -> None:
     assert shared("billing", lambda: Group("billing", echo)) is facade
     with pytest.raises(ConfigError, match="must return the Group to share as 'none', not None"):
         shared("none", lambda: None)  # type: ignore[arg-type,return-value]  # that is the point
+    with pytest.raises(
+        ConfigError, match="declare must be a function that returns the Group to share as 'none', not <G"
+    ):
+        shared("none", Group("billing", echo))  # type: ignore[arg-type]  # that is the point
 
 
 def test_failing_declaration(echo: str) -> None:

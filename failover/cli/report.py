@@ -56,8 +56,8 @@ def table(tally: Tally) -> Table:
     drawn.add_column()
     drawn.add_column(justify="right")
     drawn.add_row("raised", str(tally.raised))
-    drawn.add_row("confirmed", str(tally.confirmed), end_section=not tally.confirmed_by)
-    for name, number in sorted(tally.confirmed_by.items()):
+    drawn.add_row("confirmed", str(tally.confirmed))
+    for name, number in tally.confirmed_by.items():
         drawn.add_row(f"  by {name}", str(number))
     drawn.add_row("lost", str(tally.lost), style="bold red" if tally.lost else "bold green")
     drawn.add_row("possible duplicates, by the receipts", str(tally.possible_duplicates))

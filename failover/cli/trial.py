@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
@@ -69,8 +70,8 @@ async def run(plan: Plan, progress: Progress) -> Tally:
     Raises:
         OSError: a subscriber could not be started, or not be brought back.
     """
-    tally = Tally()
     processes = [Process(f"subscriber {number}", plan.work) for number in range(1, plan.subscribers + 1)]
+    tally = Tally(confirmed_by=Counter({process.name: 0 for process in processes}))
     try:
         async with AsyncExitStack() as stack:
             for process in processes:

@@ -38,6 +38,7 @@ def test_nothing_is_lost_and_the_numbers_add_up(command: Run) -> None:
     numbers = json.loads(done.stdout)
     assert numbers["raised"] == numbers["confirmed"] == 270
     assert numbers["lost"] == numbers["confirmed_but_not_processed"] == 0
+    assert list(numbers["confirmed_by"]) == ["subscriber 1", "subscriber 2", "subscriber 3"]
     assert sum(numbers["confirmed_by"].values()) == 270
     assert numbers["confirmed_by"]["subscriber 2"] >= numbers["moved_on"] > 0
     assert numbers["processed_twice"] <= numbers["possible_duplicates"]

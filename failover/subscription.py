@@ -99,7 +99,12 @@ class Subscription:
     @property
     def socket(self) -> str:
         """The address it was made with, or the name of the sink."""
-        return self.place.group.name
+        return self.group.name
+
+    @property
+    def group(self) -> Group:
+        """The group that its events go to: its children can be taken out by hand there (`Group.quarantine`)."""
+        return self.place.group
 
     async def ready(self) -> None:
         """Wait until its socket is open, which is not to say connected.
@@ -117,7 +122,7 @@ class Subscription:
 
     def status(self) -> Status:
         """How its sockets stand now: which are up, quarantined, busy."""
-        return self.place.group.status()
+        return self.group.status()
 
     def listed(self, now: float | None) -> dict[str, Any]:
         """How MI lists it, given the loop time; None while the interface is closed."""

@@ -270,6 +270,21 @@ def test_failover_timeout_is_the_quarantine() -> None:
     run(body)
 
 
+def test_a_socket_of_a_subscription_taken_out_by_hand() -> None:
+    """The group of a subscription takes out a socket that its address names, and puts it back."""
+
+    async def body() -> None:
+        async with listening(2) as (first, second), EventInterface() as events:
+            group = events.subscribe("E_A", f"virtual:FAILOVER {first.socket} {second.socket}").group
+            assert (await events.raise_event("E_A"))[0].attempts[0].sink == first.socket
+            group.quarantine(first.socket)
+            assert (await events.raise_event("E_A"))[0].attempts[0].sink == second.socket
+            group.reinstate(first.socket)
+            assert (await events.raise_event("E_A"))[0].attempts[0].sink == first.socket
+
+    run(body)
+
+
 def test_a_subscription_vanishes_exactly_at_its_time() -> None:
     """It gets events to the last moment and none after it; then its connection is closed and it is listed no more."""
 

@@ -70,6 +70,7 @@ async def delivering(group: Group) -> None:
 def blocking(group: Group) -> None:
     """The same without `await`."""
     with group.blocking(within=0.5) as facade:
+        assert_type(facade.drain("a", within=1.0), bool)
         assert_type(facade, BlockingGroup)
         assert_type(facade.deliver(Event("E_X")), Receipt)
         facade.submit(Event("E_X"), lambda receipt: print(receipt.outcome))  # noqa: T201
@@ -80,6 +81,7 @@ async def raising() -> None:
     """An interface gives a receipt per subscriber."""
     async with EventInterface(sync_mode=True, timeout=1.0) as events:
         assert_type(events.subscribe("E_X", "jsonrpc:127.0.0.1:8080", expire=3600), Subscription)
+        assert_type(events.subscribe("E_X", "jsonrpc:127.0.0.1:8080").group, Group)
         assert_type(await events.raise_event("E_X", ip="192.168.2.11"), list[Receipt])
         assert_type(await events.raise_event("E_X", 3, 5), list[Receipt])
 

@@ -41,7 +41,7 @@ LAYERS = {
     },
     "package": {"failover"},
     "testing": {"sim", "testing", "conformance"},
-    "apps": {"cli", "relay", "drill", "pytest_failover", "__main__"},
+    "apps": {"cli", "relay", "drill", "plugin", "__main__"},
 }
 ORDER = list(LAYERS)
 LAYER_OF = {part: layer for layer, parts in LAYERS.items() for part in parts}
@@ -67,7 +67,6 @@ def _modules() -> Iterator[tuple[str, Path]]:
             if folder == "failover" and parts[0] == "strategies":
                 continue
             yield ".".join((package, *(part for part in parts if part != "__init__"))), path
-    yield "pytest_failover", ROOT / "pytest_failover.py"
 
 
 MODULES = dict(_modules())
@@ -177,10 +176,8 @@ def test_what_is_public_is_documented(module: str) -> None:
 def test_package_list_equals_the_disk() -> None:
     """The packages that pyproject lists are the folders that hold modules: a wheel lacks nothing."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    listed = project["tool"]["setuptools"]
-    on_disk = {name if path.name == "__init__.py" else name.rpartition(".")[0] for name, path in MODULES.items()} - {""}
-    assert listed["packages"] == sorted(on_disk)
-    assert listed["py-modules"] == [name for name in MODULES if name.partition(".")[0] != "failover"]
+    on_disk = {name if path.name == "__init__.py" else name.rpartition(".")[0] for name, path in MODULES.items()}
+    assert project["tool"]["setuptools"]["packages"] == sorted(on_disk)
     assert [name for name in on_disk if name not in MODULES] == [], "a package without __init__.py"
 
 

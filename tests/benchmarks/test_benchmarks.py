@@ -322,6 +322,7 @@ def test_table() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     """The one command prints tables and writes the machine, every raw figure and the ratios."""
     file = tmp_path / "figures.json"

@@ -128,6 +128,7 @@ def test_strategies() -> None:
     assert len(result.table) == 2 + len(strategies.MAKERS)
 
 
+@pytest.mark.slow
 def test_observers() -> None:
     """A short look gives a figure for nobody, for each adapter and for all."""
     result = observers.Observers().run(QUIET)

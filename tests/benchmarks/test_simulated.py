@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.benchmarks.race import Settings
 from tests.benchmarks.sections import SECTIONS
 from tests.benchmarks.simulated import CASES, Simulated
 
 
+@pytest.mark.slow
 def test_the_section() -> None:
     """Each case is measured in a process of its own; a goal that is not kept is said so."""
     said: list[str] = []

@@ -341,7 +341,7 @@ def test_call_races_with_close(echo: str) -> None:
         except ClosedError:
             return ends
 
-    for _ in range(20):
+    for _ in range(8):
         begun = threading.Event()
         group = Group("billing", echo).blocking()
         with ThreadPoolExecutor(4) as threads, group:

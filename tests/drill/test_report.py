@@ -149,6 +149,7 @@ def numbers_of(page: Browser) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_in_a_browser(result: Result, tmp_path: Path) -> None:
     """The report opens without any error; its numbers and marks are the history's; pointing and clicking work."""
     path = tmp_path / "report.html"
@@ -216,6 +217,7 @@ def test_in_a_browser(result: Result, tmp_path: Path) -> None:
         assert page.console() == []
 
 
+@pytest.mark.slow
 def test_a_browser_sees_an_error(result: Result, tmp_path: Path) -> None:
     """A page that does what the report must not, loading or failing, is seen in the console: the test can fail."""
     path = tmp_path / "bad.html"
@@ -232,6 +234,7 @@ def test_a_browser_sees_an_error(result: Result, tmp_path: Path) -> None:
     assert "Content Security Policy" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dead-primary", "poison-event"])
 def test_dark_and_narrow(name: str, tmp_path: Path) -> None:
     """Who prefers dark gets dark at once, and nothing is wider than a small laptop's window."""

@@ -42,7 +42,7 @@ def test_eight_drills_ship() -> None:
 
 
 @pytest.mark.parametrize("name", shipped())
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def test_shipped_drills_hold(name: str, seed: int) -> None:
     """Every drill that ships holds, its faults did something, and it takes little real time."""
     drill = shipped_drill(name)
@@ -232,6 +232,7 @@ def test_every_kind_of_fault_can_be_drilled(fault: str, args: str) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_history_in_every_process(tmp_path: Path) -> None:
     """The same seed gives the same bytes, whatever the hash seed; another seed gives others."""
     written: list[bytes] = []

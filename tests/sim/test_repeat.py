@@ -73,6 +73,7 @@ def test_the_same_in_one_process(history: Callable[[int], list[str]]) -> None:
     del ballast
 
 
+@pytest.mark.slow
 def test_the_same_with_every_hash_seed(history: Callable[[int], list[str]]) -> None:
     """Other processes with other hash seeds give the same bytes as this one."""
     here = digest(history(7))

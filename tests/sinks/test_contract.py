@@ -31,7 +31,7 @@ Make = Callable[[str], JsonRpcSink]
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "dedicated": {"dedicated": True},
-    "narrow": {"options": ConnectionOptions(in_flight=3)},
+    "narrow": {"options": ConnectionOptions(in_flight=16)},
 }
 TREES: dict[str, Callable[[Make], Sink]] = {
     "alone": lambda make: make("a"),

@@ -41,14 +41,14 @@ def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> Non
     check_combinations(make, kind, count, begin)
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(("number", "most"), NUMBERS)
 @pytest.mark.parametrize("batches", [False, True])
-def test_weights_are_kept(number: int, *, batches: bool) -> None:
-    """Over many events the first tier has all, by weight within 1 %; the second once all of the first are out."""
+def test_weights_are_kept(number: int, most: float, *, batches: bool) -> None:
+    """Over many events the first tier has all, by weight; the second once all of the first are out."""
     events = [EVENT] * number
-    assert within(shares(make, 4, events, batches=batches), [3 / 4, 1 / 4, 0, 0], 0.01)
+    assert within(shares(make, 4, events, batches=batches), [3 / 4, 1 / 4, 0, 0], most)
     assert within(shares(make, 4, events[:20_000], out=[0], batches=batches), [0, 1, 0, 0], 0)
-    assert within(shares(make, 4, events, out=[0, 1], batches=batches), [0, 0, 1 / 3, 2 / 3], 0.01)
+    assert within(shares(make, 4, events, out=[0, 1], batches=batches), [0, 0, 1 / 3, 2 / 3], most)
 
 
 @pytest.mark.parametrize(

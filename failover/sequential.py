@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -218,26 +219,43 @@ class Sequential(Strategy):
             for child, leg in legs.items()
         ]
         running: list[asyncio.Task[list[Receipt]]] = []
-        on_trial = [(child, len(leg)) for child, leg in legs.items() if not child.steady]
-        for child, count in on_trial:
+        on_trial = {child: len(leg) for child, leg in legs.items() if not child.steady}
+        for child, count in on_trial.items():
             self._on_trial(child, _TIME_OVER, count)
+
+        def over(child: Child, _leg: object = None) -> None:  # its own leg is, the others may take longer
+            child.trial -= on_trial.pop(child, 0)
+
         try:
             if len(runs) == 1:
                 return [await runs[0]]
             async with asyncio.TaskGroup() as tasks:
-                running += [tasks.create_task(run) for run in runs]
+                for child, run in zip(legs, runs, strict=True):
+                    running.append(tasks.create_task(run))
+                    if child in on_trial:
+                        running[-1].add_done_callback(partial(over, child))
         except asyncio.CancelledError as cancelled:
-            for position, (child, leg) in enumerate(legs.items()):
-                part = [events[index] for index in leg]
-                left = left_by(running[position], part, child.name) if running else left_of(part, child.name, cancelled)
-                self._judge_all(child, left)
-                for index, receipt in zip(leg, left, strict=True):
-                    batch.tried.setdefault(index, []).append(receipt)
+            self._keep(batch, legs, running, cancelled)
             raise
         finally:
-            for child, count in on_trial:
-                child.trial -= count
+            for child in list(on_trial):
+                over(child)
         return [task.result() for task in running]
+
+    def _keep(
+        self,
+        batch: _Batch,
+        legs: dict[Child, list[int]],
+        running: list[asyncio.Task[list[Receipt]]],
+        cancelled: asyncio.CancelledError,
+    ) -> None:
+        """Keep what the children of a cancelled batch leave of their parts."""
+        for position, (child, leg) in enumerate(legs.items()):
+            part = [batch.events[index] for index in leg]
+            left = left_by(running[position], part, child.name) if running else left_of(part, child.name, cancelled)
+            self._judge_all(child, left)
+            for index, receipt in zip(leg, left, strict=True):
+                batch.tried.setdefault(index, []).append(receipt)
 
     def _left(self, batch: _Batch) -> list[Receipt]:
         """What there is of each event of a cancelled batch."""

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _FAULTY: Final = (Outcome.UNREACHABLE, Outcome.UNCONFIRMED)
+_TURNED_AWAY: Final = ("stale", "superseded", "no room", "no place to wait", "no time left while it waited")
 _ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
 
 
@@ -248,7 +249,7 @@ def _firsts(history: History, node: Node) -> list[tuple[float, str]]:
         for ended in story.ended:
             found = [receipt for receipt in ended.receipt.walk() if receipt.sink == node.name and receipt.children]
             if found:
-                tried = [one for one in found[0].children if isinstance(one, Attempt) or one.children]
+                tried = [one for one in found[0].children if isinstance(one, Attempt) or one.children or _gated(one)]
                 batched = any(one.batched for one in story.raised)  # then it waits for its place after its turn
                 first = "" if batched or not tried else tried[0].sink  # who was passed over stands before them
                 firsts.append((found[0].began, first))
@@ -257,6 +258,11 @@ def _firsts(history: History, node: Node) -> list[tuple[float, str]]:
                 if any(isinstance(one, Attempt) or one.cut_short for one in hidden):
                     firsts.append((hidden[-1].began, ""))
     return sorted(firsts)
+
+
+def _gated(receipt: Receipt) -> bool:
+    """Whether a child was tried and turned the event away itself; who was passed over has another reason."""
+    return receipt.reason.startswith(_TURNED_AWAY)
 
 
 def _stretches(history: History, node: Node) -> Iterator[tuple[float, list[str]]]:

@@ -22,7 +22,8 @@ __all__ = [
     "one_receipt_each",
 ]
 
-_SHORT: Final = ("Timeout", "Retry", "DeadLetter")  # what is below them may have less time than the event
+_GATES: Final = ("Limit", "Deadline", "Dedup", "Coalesce", "Ordered")  # may turn an event away, and say why
+_SHORT: Final = ("Timeout", "Retry", "DeadLetter", "Deadline")  # what is below them may have less time than the event
 
 
 def one_receipt_each(history: History) -> list[Finding]:
@@ -91,31 +92,35 @@ def nobody_left_untried(history: History) -> list[Finding]:
                 node = tree.node(receipt.sink)
                 if node is None or not node.children or isinstance(receipt, Attempt) or _given_up(receipt):
                     continue
-                if receipt is not ended.receipt and not receipt.children and receipt.outcome is Outcome.SKIPPED:
-                    continue  # skipped as a whole, which is for the strategy above it to justify
+                whole = not receipt.children and receipt.outcome is Outcome.SKIPPED
+                if whole and (receipt is not ended.receipt or node.kind in _GATES):
+                    continue  # skipped as a whole, which is for the strategy above it to justify, or its own right
                 if receipt.side_by_side or (node.move_on and not receipt.settled):
                     late = None if deadline is None else ended.at >= deadline - EPSILON
-                    short = late is None and any(one.kind in _SHORT for one in tree.above(node.name))
-                    text = _left_out(receipt, node, None if batched else busy, late=False if short else late)
+                    above = {one.kind for one in tree.above(node.name)}
+                    late = False if late is None and not above.isdisjoint(_SHORT) else late
+                    text = _left_out(receipt, node, None if batched else busy, late=late, retried="Retry" in above)
                     if text:
                         findings.append(Finding("nobody_left_untried", text, (story.event,), ended.at))
     return findings
 
 
-def _left_out(receipt: Receipt, node: Node, busy: _Busy | None, *, late: bool | None) -> str:
+def _left_out(receipt: Receipt, node: Node, busy: _Busy | None, *, late: bool | None, retried: bool = False) -> str:
     """Which child had no attempt for no good reason; empty if none.
 
-    `busy` is None for one of a batch, since another is the trial for all of it; `late` is None without a deadline.
+    `busy` is None for one of a batch, since another is the trial for all of it; `late` is None without a deadline;
+    `retried`, an earlier attempt for the same event may be the trial.
     """
     by_name = {child.sink: child for child in receipt.children}
     for child in node.children:
         found = by_name.get(child.name)
         if found is None:
             return f"{node.name} is {receipt.outcome.value}, and {child.name} is not even mentioned"
-        tried = found.outcome is not Outcome.SKIPPED or isinstance(found, Attempt) or found.children
+        tried = found.outcome is not Outcome.SKIPPED or isinstance(found, Attempt) or bool(found.children)
+        tried = tried or (child.kind in _GATES and not found.reason.startswith("quarantined"))
         if tried or not node.last_resort or late or (late is False and "no time left" in found.reason):
             continue
-        waits = any(below.kind == "Retry" for below in child.walk())  # a trial is under way amid its waits as well
+        waits = retried or any(below.kind == "Retry" for below in child.walk())  # a trial lasts over its waits
         if busy is not None and not waits and not busy.below(child.name, found, receipt.event.id):
             return f"{node.name} is {receipt.outcome.value}, and {child.name} was left out: {found.reason}"
     return ""

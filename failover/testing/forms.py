@@ -12,12 +12,17 @@ from tenacity.wait import wait_fixed
 from failover.event import Event
 from failover.sink import Sink
 from failover.strategies import (
+    Coalesce,
     DeadLetter,
+    Deadline,
+    Dedup,
     Failover,
     Hedge,
     LatencyAware,
     LeastInFlight,
+    Limit,
     Mirror,
+    Ordered,
     Parallel,
     Quorum,
     Retry,
@@ -125,6 +130,28 @@ def _dead_letter(node: Branch, sinks: Sinks) -> Arguments:
     return sinks, {"letter": as_it_was, "reserve": 0.1 * node.amount}
 
 
+def _limit(node: Branch, sinks: Sinks) -> Arguments:
+    at_limit = "wait" if node.amount < 0.5 else "next" if node.move_on else "reject"  # noqa: PLR2004  # half of all
+    return sinks, {
+        "in_flight": 1 + int(8 * node.amount),
+        "rate": 20 + 400 * node.amount,
+        "burst": 4,
+        "at_limit": at_limit,
+    }
+
+
+def _deadline(node: Branch, sinks: Sinks) -> Arguments:
+    return [*sinks, lambda _event: None if node.amount < 0.5 else 2.0], {}  # noqa: PLR2004  # what comes then is stale
+
+
+def _dedup(node: Branch, sinks: Sinks) -> Arguments:
+    return sinks, {"window": 0.1 + node.amount, "key": "id"}
+
+
+def _keyed(node: Branch, sinks: Sinks) -> Arguments:
+    return sinks, {"key": lambda event: sum(event.id.encode()) % (1 + int(8 * node.amount))}
+
+
 FORMS: Final[dict[str, Form]] = {
     "Failover": Form(Failover, _sequence),
     "RoundRobin": Form(RoundRobin, _round_robin),
@@ -142,5 +169,10 @@ FORMS: Final[dict[str, Form]] = {
     "Retry": Form(Retry, _retry, 1, 1),
     "Timeout": Form(Timeout, _timeout, 1, 1),
     "DeadLetter": Form(DeadLetter, _dead_letter, 2, 2),
+    "Limit": Form(Limit, _limit, 1, 1),
+    "Deadline": Form(Deadline, _deadline, 1, 1),
+    "Dedup": Form(Dedup, _dedup, 1, 1),
+    "Coalesce": Form(Coalesce, _keyed, 1, 1),
+    "Ordered": Form(Ordered, _keyed, 1, 1),
 }
 """Every strategy by the name of its class."""

@@ -13,7 +13,7 @@ from failover.group import Group
 from failover.receipt import Receipt
 from failover.records import DeliveryEnded, Record
 from failover.sink import deliver_many
-from failover.strategies import Failover, Parallel, Retry
+from failover.strategies import Failover, Parallel, Retry, RoundRobin
 from tests.doubles import DOWN, NO, REFUSED, SILENT, YES, FastSink, PlainSink, of, opened, opening, run
 from tests.strategies.kinds import KINDS
 
@@ -150,3 +150,21 @@ def test_a_retry_that_is_cancelled_ends_then(*, batch: bool) -> None:
     run(main())
     (told,) = of(DeliveryEnded, records)
     assert (told.receipt.began, told.receipt.ended, told.receipt.reason) == (0.0, 2.0, "cancelled amid a wait")
+
+
+def test_a_trial_in_a_batch_is_over_when_it_is() -> None:
+    """A child whose part of a batch is done is on trial no more, however long the other children take for theirs."""
+
+    async def main() -> None:
+        tree = RoundRobin(FastSink("a", DOWN, YES), FastSink("b", YES.after(9)), quarantine=1.0)
+        async with opened(tree):
+            first = asyncio.ensure_future(tree.deliver(EVENT))
+            await asyncio.sleep(2)
+            batch = asyncio.ensure_future(tree.deliver_many([EVENT, EVENT]))
+            await asyncio.sleep(1)
+            assert [len(child.sink.given) for child in tree.children] == [2, 2]  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+            assert [child.trial for child in tree.children] == [0, 0]
+            await asyncio.wait([first, batch])
+            assert [child.trial for child in tree.children] == [0, 0]
+
+    run(main())

@@ -141,7 +141,10 @@ def _limit(node: Branch, sinks: Sinks) -> Arguments:
 
 
 def _deadline(node: Branch, sinks: Sinks) -> Arguments:
-    return [*sinks, lambda _event: None if node.amount < 0.5 else 2.0], {}  # noqa: PLR2004  # what comes then is stale
+    def at(_event: Event) -> float | None:
+        return None if node.amount < 0.5 else 2.0  # noqa: PLR2004  # what comes after that is stale
+
+    return [*sinks, at], {}
 
 
 def _dedup(node: Branch, sinks: Sinks) -> Arguments:
@@ -149,7 +152,10 @@ def _dedup(node: Branch, sinks: Sinks) -> Arguments:
 
 
 def _keyed(node: Branch, sinks: Sinks) -> Arguments:
-    return sinks, {"key": lambda event: sum(event.id.encode()) % (1 + int(8 * node.amount))}
+    def key(event: Event) -> int:
+        return sum(event.id.encode()) % (1 + int(8 * node.amount))
+
+    return sinks, {"key": key}
 
 
 FORMS: Final[dict[str, Form]] = {

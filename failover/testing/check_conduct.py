@@ -278,7 +278,7 @@ def _stretches(history: History, node: Node) -> Iterator[tuple[float, list[str]]
         last = at
         if any(abs(pause - at) <= EPSILON for pause in pauses):
             continue  # in one instant it can't be told which came first
-        if not any(_out_at([c for c in changes if c.child == one.name], at) for one in node.children):
+        if not any(_unheard_at([c for c in changes if c.child == one.name], at) for one in node.children):
             stretch.append(child)
     yield since, stretch
 
@@ -313,3 +313,9 @@ def _out_at(changes: list[HealthChange], at: float) -> bool:
             break
         out = not change.up and change.until > at + EPSILON
     return out
+
+
+def _unheard_at(changes: list[HealthChange], at: float) -> bool:
+    """Whether a child that was out has not come back by a moment: its time may be over, but it is only tried."""
+    before = [change for change in changes if change.since < at - EPSILON]
+    return bool(before) and not before[-1].up

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
+from failover.drill.copies import Copies
 from failover.drill.recorder import SLOTS
 from failover.drill.result import Result
 from failover.outcome import Outcome
@@ -87,7 +88,7 @@ def _marks(result: Result) -> dict[str, Any]:
     shown = _Shown(result)
     masses: Counter[tuple[int, int, int]] = Counter()
     width = result.drill.drill.duration / _MASSES
-    known: set[tuple[str, ...]] = set()
+    copies = Copies(next(iter(recorder.roots.values()), None), recorder.limit)
     for entry in recorder:
         if isinstance(entry, Attempted):
             row = rows.get(recorder.behind.get(entry.sink, ""))
@@ -102,8 +103,7 @@ def _marks(result: Result) -> dict[str, Any]:
                 lanes[row]["attempts"].append([*times, kind, event, entry.reason[:200]])
         elif isinstance(entry, Processed) and entry.subscriber in rows:
             row = rows[entry.subscriber]
-            again = (entry.event,) in known
-            known.add((entry.event,))
+            again = copies.again(entry.event, entry.subscriber)
             event = shown.event(entry.event, not again)
             if event is None:
                 masses[row, int((entry.at - began) / width), -1] += 1

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from attrs import Factory, define
 
+from failover.drill.copies import Copies
 from failover.outcome import Outcome
 from failover.testing.entries import Attempted, Declared, Ended, Entry, HealthChange, Processed, Raised
 from failover.testing.history import History
@@ -73,7 +74,7 @@ class Totals:
     attempts: int = 0
     processed: int = 0
     processed_again: int = 0
-    """How often an event was processed that had been already; where copies are intended, by the same subscriber."""
+    """How often an event was processed that had been already, copies that are meant left out."""
     possible_duplicates: int = 0
     quarantines: int = 0
     outcomes: Counter[str] = Factory(Counter[str])
@@ -112,8 +113,7 @@ class Recorder(History):
         """When which fault began or ended on whom, seconds after the beginning."""
         self._width = seconds / SLOTS
         self._under_way: dict[str, Raised] = {}
-        self._known: dict[str, None] = {}
-        self._copies = False
+        self._copies = Copies(None, self.limit)
         self._passed_on = passed_on
 
     def begin(self, at: float) -> None:
@@ -129,7 +129,7 @@ class Recorder(History):
         """Take an entry, count it, pass it on."""
         super().add(entry)
         if isinstance(entry, Declared):
-            self._copies = any(node.side_by_side for node in entry.root.walk())
+            self._copies = Copies(entry.root, self.limit)
         elif isinstance(entry, Attempted):
             self.totals.attempts += 1
             self.totals.tried[entry.sink, entry.outcome.value] += 1
@@ -177,9 +177,4 @@ class Recorder(History):
         totals = self.totals
         totals.processed += 1
         totals.done[entry.subscriber] += 1
-        key = f"{entry.event} {entry.subscriber}" if self._copies else entry.event
-        if key in self._known:
-            totals.processed_again += 1
-        self._known[key] = None
-        if len(self._known) > self.limit:
-            del self._known[next(iter(self._known))]
+        totals.processed_again += self._copies.again(entry.event, entry.subscriber)

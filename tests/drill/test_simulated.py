@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from failover.drill import parse_drill, run_drill, shipped, shipped_drill
+from failover.drill.picture import picture
 from failover.drill.result import Result
 from failover.testing.entries import Ended, FaultSet, Processed, Raised
 from failover.testing.history import History
@@ -253,3 +254,20 @@ def test_one_seed_gives_one_history_in_every_process(tmp_path: Path) -> None:
         written.append(path.read_bytes())
     assert written[0] == written[1] != written[2]
     assert len(History.from_lines(written[0].splitlines())) > 1000
+
+
+def test_copies_that_are_meant_are_not_once_too_many() -> None:
+    """Where a part of a tree has copies, work that was done twice is counted all the same, and drawn as such."""
+    result = run(
+        "[group]\ntimeout = 0.2\n[group.tree]\nstrategy = 'Failover'\nquarantine = 0.5\n"
+        "children = ['near', { strategy = 'Parallel', children = ['far', 'away'] }]\n"
+        "[[fault]]\nwhat = 'handle_then_drop'\non = 'near'\nat = 1.0\nfor = 0.5\n"
+    )
+    numbers = result.numbers()
+    tried = result.recorder.totals.tried
+    assert failing(result) == []
+    assert tried["far", "confirmed"] == tried["away", "confirmed"] > 5
+    assert 0 < numbers["processed_again"] == tried["near", "unconfirmed"]  # type: ignore[operator]
+    assert numbers["processed_again"] == numbers["possible_duplicates"]
+    marks = [mark for lane in picture(result)["lanes"] for mark in lane["processed"]]
+    assert sum(again for _, again, _ in marks) == numbers["processed_again"]

@@ -16,14 +16,24 @@ import failover.strategies
 
 ROOT = Path(__file__).parents[1]
 
-WORDS = {"errors", "event", "outcome", "receipt", "verdict", "status", "records", "pacing"}
-WORDS |= {"address", "options", "policy", "tokens", "grammar", "schemes", "foresight"}
+TEXT = {"address", "options", "policy", "tokens", "grammar", "schemes"}
+WORDS = {
+    "errors",
+    "event",
+    "outcome",
+    "receipt",
+    "verdict",
+    "status",
+    "records",
+    "pacing",
+    "health",
+    "foresight",
+} | TEXT
 BASES = {"sink", "strategy", "sequential", "fan_out", "held", "probing"}  # of the words these alone know the loop
-RULES = {"health"}
 
 # Lowest first. A module is named by what follows `failover.` first; it imports its own layer and those below it.
 LAYERS = {
-    "words": WORDS | RULES | BASES,
+    "words": WORDS | BASES,
     "protocol": {"protocol"},
     "net": {"net"},
     "sinks": {"sinks", "spool"},

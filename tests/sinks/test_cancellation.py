@@ -15,7 +15,15 @@ from failover.group import Group
 from failover.net.options import ConnectionOptions
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
-from failover.records import AttemptEnded, DeliveryEnded, LateConfirmation, Quarantined, Record, Silence
+from failover.records import (
+    AttemptEnded,
+    ConnectionChanged,
+    DeliveryEnded,
+    LateConfirmation,
+    Quarantined,
+    Record,
+    Silence,
+)
 from failover.sink import Sink
 from failover.sinks.jsonrpc import JsonRpcSink, jsonrpc
 from failover.strategies import Failover, Parallel, RoundRobin
@@ -283,6 +291,9 @@ def test_a_healthy_peer_is_never_quarantined_by_impatience(run: Run) -> None:
         async with ScriptedPeer(silent) as peer:
             strategy = Failover(jsonrpc(peer.address, timeout=0.2))
             async with Group("g", strategy, observers=[records.append]) as group:
+                await until(
+                    lambda: any(isinstance(record, ConnectionChanged) for record in records)
+                )  # what waits for one might not leave in time
                 for number in range(10):
                     receipt = await group.deliver(EVENT, deadline=loop.time() + 0.005)
                     assert receipt.attempts[0].outcome is Outcome.ABANDONED

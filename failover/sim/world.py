@@ -43,6 +43,16 @@ INHERITED: Final = object()
 _one_at_a_time: Final = threading.Lock()
 
 
+_frozen: list[bool] = []
+
+
+def _kept_frozen() -> bool:
+    """Whether somebody else froze what was there, to stay so; counting takes long, so it is asked only until then."""
+    if not _frozen and gc.get_freeze_count():
+        _frozen.append(True)
+    return bool(_frozen)
+
+
 class World:
     """A context manager that puts the simulation's clocks and randomness in place of the real ones.
 
@@ -70,7 +80,7 @@ class World:
         self._replace()
         # Automatic collections come at moments that depend on what the process did before; the loop's come by step.
         self._collects = gc.isenabled()
-        self._thaws = gc.get_freeze_count() == 0
+        self._thaws = not _kept_frozen()
         if self._collects:
             gc.disable()
             if self._thaws:

@@ -193,6 +193,7 @@ def _given_up(receipt: Receipt) -> bool:
     """Whether the delivery was cancelled, or its group closed: then what is missing says nothing."""
     return any(
         "cancelled" in one.reason
+        or "was faster" in one.reason  # a hedge gave its slower one up
         or (
             ("closed" in one.reason or "not open" in one.reason) and one.outcome in (Outcome.ABANDONED, Outcome.SKIPPED)
         )

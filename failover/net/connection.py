@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def submit_volley(self, volley: Volley, tails: Sequence[bytes], lane: Lane) -> bool:
-        """Send a volley in one write.
+        """Send a volley in one go.
 
         Args:
             volley: With everything set but its ids.
@@ -157,23 +157,20 @@ class Connection(asyncio.Protocol):
             lane: Where they wait for their replies.
 
         Returns:
-            False if they can't all be written at once; nothing was done then.
+            False if they can't all be sent now; nothing was done then.
         """
         if self._out:
             self._flush()
         transport = self._transport
-        if (
-            transport is None
-            or not self._ready
-            or self._held
-            or len(tails) > self.room
-            or sum(map(len, tails)) > self._options.write_buffer
-        ):
+        if transport is None or not self._ready or self._held or len(tails) > self.room:
             return False
         volley.first_id = first = self.pipeline.begin_many(volley, len(tails), lane)
         if not first:
             return False
-        transport.write(b"".join([b'{"id":%d%b' % numbered for numbered in enumerate(tails, first)]))
+        if sum(map(len, tails)) <= self._options.write_buffer:
+            transport.write(b"".join([b'{"id":%d%b' % numbered for numbered in enumerate(tails, first)]))
+        else:
+            self._write_large(transport, volley, tails)
         if not self._swept:
             self._swept = True
             self._sweep.add(self)
@@ -339,6 +336,24 @@ class Connection(asyncio.Protocol):
             transport.write(b"".join(chunks))
         for exchange in notifications:
             exchange.written(self._loop.time())
+
+    def _write_large(self, transport: asyncio.Transport, volley: Volley, tails: Sequence[bytes]) -> None:
+        """Write a volley one buffer at a time, as long as the peer takes it."""
+        limit = self._options.write_buffer
+        chunks: list[bytes] = []
+        size = 0
+        rest = enumerate(tails, volley.first_id)
+        for request_id, tail in rest:
+            chunks.append(b'{"id":%d%b' % (request_id, tail))
+            size += len(tail)
+            if size > limit:
+                transport.write(b"".join(chunks))
+                chunks.clear()
+                size = 0
+                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
+                    self._held |= {volley.unsent(request_id, tail): None for request_id, tail in rest}
+        if chunks:
+            transport.write(b"".join(chunks))
 
     def _be_gone(self) -> None:
         self._gone = True

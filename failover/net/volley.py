@@ -64,6 +64,13 @@ class Volley:
             )
         return exchange
 
+    def unsent(self, request_id: int, tail: bytes) -> Exchange:
+        """The exchange of a request that has not left after all, with what is to be sent."""
+        exchange = self.of(request_id)
+        exchange.sent = False
+        exchange.tail = tail
+        return exchange
+
     def answered(self, reply: Reply, now: float) -> None:
         """Take the reply to one of them."""
         owner = self._owner

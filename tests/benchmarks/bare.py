@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import cast
 
+from failover.net.connection import SOME
 from tests.benchmarks.ours import event_source, loop_factory
 from tests.benchmarks.recorder import Recorder
 
@@ -40,10 +41,14 @@ class _Client(asyncio.Protocol):
             if not self._out:
                 self._loop.call_soon(self._flush)
             self._out.append(request)
+            if len(self._out) >= SOME:  # the other side begins while the rest is being made, as with ours
+                self._flush()
         self._waiting.append(waiter)
         return waiter
 
     def _flush(self) -> None:
+        if not self._out:
+            return
         self.transport.write(b"".join(self._out))
         self._out.clear()
 

@@ -194,24 +194,43 @@ def test_a_batch_keeps_its_place(run: Run) -> None:
 
 
 def test_a_batch_larger_than_the_buffer(run: Run) -> None:
-    """A part that is larger than what may be buffered is not written as one: what doesn't leave can be taken back."""
+    """What is more than may be buffered is written piece by piece as long as the peer takes it."""
 
-    async def main() -> tuple[int, list[Receipt]]:
+    async def main() -> list[Receipt]:
         async with ScriptedPeer(confirm) as peer:
             sink = jsonrpc(peer.address, options=ConnectionOptions(write_buffer=1000))
             async with opened(sink):
                 await sink.deliver(EVENTS[0])
-                big = [Event("E", ["x" * 400]) for _ in range(6)]
-                batch = asyncio.ensure_future(sink.deliver_many(big))
-                await asyncio.sleep(0)
-                assert sink._connection is not None
-                lanes = sink._connection.pipeline._lanes
-                volleys = sum(isinstance(waiting, Volley) for lane in lanes for waiting in lane.values())
-                return volleys, await batch
+                return list(await together(sink, [Event("E", ["x" * 400]) for _ in range(7)]))
 
-    volleys, receipts = run(main)
-    assert not volleys
-    assert all(receipt.confirmed for receipt in receipts)
+    assert all(receipt.confirmed for receipt in run(main))
+
+
+def test_a_batch_that_the_peer_does_not_take(run: Run) -> None:
+    """To a peer that doesn't read, what was not written stays unsent; it leaves once the peer reads again."""
+
+    async def main(reads: bool) -> list[Receipt]:  # noqa: FBT001  # a parameter
+        async with ScriptedPeer(confirm) as peer:
+            sink = jsonrpc(peer.address, timeout=5 if reads else 0.2, options=ConnectionOptions(write_buffer=100_000))
+            async with opened(sink):
+                await sink.deliver(EVENTS[0])
+                assert sink._connection is not None
+                peer.links[0].transport.pause_reading()
+                big = [Event("E", ["x" * 1_000_000]) for _ in range(20)]
+                batch = asyncio.create_task(together(sink, big))
+                await until(lambda: sink._connection is None or sink._connection._held)
+                if reads:
+                    peer.links[0].transport.resume_reading()
+                return await batch
+
+    assert all(receipt.confirmed for receipt in run(lambda: main(reads=True)))
+    receipts = run(lambda: main(reads=False))
+    sent = [isinstance(receipt, Attempt) and receipt.sent for receipt in receipts]
+    assert sent[0]
+    assert not sent[-1]
+    assert sent == sorted(sent, reverse=True)
+    outcomes = [receipt.outcome for receipt in receipts]
+    assert outcomes == [Outcome.UNCONFIRMED if left else Outcome.SKIPPED for left in sent]
 
 
 @pytest.mark.parametrize("unusual", [confirm, error(-32000), silent])

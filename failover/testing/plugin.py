@@ -219,20 +219,32 @@ def _seeds(item: pytest.Item) -> Sequence[int]:
     config, mark = item.config, _mark(item)
     only = config.getoption("failover_seed")
     if only is None and os.environ.get(_VARIABLE):
-        only = int(os.environ[_VARIABLE])
+        only = _whole(f"{_VARIABLE} in the environment", os.environ[_VARIABLE])
     if only is not None:
         return (only,)
     chosen: range | None = config.getoption("failover_seeds")
-    first = int(config.getini("failover_seed"))
+    first = _whole("the setting failover_seed", config.getini("failover_seed"))
     if mark is None:
         return (first,)
     if chosen is None:
-        first = mark.kwargs.get("first", first)
-        count = mark.args[0] if mark.args else int(config.getini("failover_seeds"))
-        chosen = range(first, first + count)
+        first = _whole(f"first= of the mark {_MARK!r}", mark.kwargs.get("first", first))
+        counts: tuple[Any, ...] = mark.args or (_whole("the setting failover_seeds", config.getini("failover_seeds")),)
+        if len(counts) > 1:
+            pytest.fail(
+                f"the mark {_MARK!r} takes one number, of seeds, and settings by name, not {counts}", pytrace=False
+            )
+        chosen = range(first, first + _whole(f"the mark {_MARK!r}", counts[0]))
     if not chosen:
         pytest.fail(f"there is no seed to run this test with, in {chosen}", pytrace=False)
     return chosen
+
+
+def _whole(of: str, value: Any) -> int:
+    """A whole number that a user gave; anything else fails the test."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        pytest.fail(f"{of} must be a whole number, as in 100, not {value!r}", pytrace=False)
 
 
 def _refuse_without_use(item: pytest.Function) -> None:

@@ -298,3 +298,23 @@ def test_without_the_plugin(pytester: pytest.Pytester) -> None:
     assert "--failover-seed" not in helped.stdout.str()
     unknown = run(pytester, FAILING, "-p", "no:failover")
     unknown.stdout.fnmatch_lines(["*'seeds' not found in `markers` configuration option"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "environment", "expected"),
+    [
+        ("('ten')", {}, "the mark 'seeds' must be a whole number, as in 100, not 'ten'"),
+        ("(1, 2)", {}, "the mark 'seeds' takes one number, of seeds, and settings by name, not (1, 2)"),
+        ("(1, first='a')", {}, "first= of the mark 'seeds' must be a whole number, as in 100, not 'a'"),
+        ("(1)", {"FAILOVER_SEED": "x"}, "FAILOVER_SEED in the environment must be a whole number, as in 100, not 'x'"),
+    ],
+)
+def test_what_is_no_number_of_seeds(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, mark: str, environment: dict[str, str], expected: str
+) -> None:
+    """A seed or a number of them that is none fails the test in a sentence that says where it stands."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = run(pytester, f"@pytest.mark.seeds{mark}\nasync def test_it(): pass\n")
+    result.assert_outcomes(failed=1)
+    assert expected in result.stdout.str()

@@ -228,12 +228,14 @@ def _seeds(item: pytest.Item) -> Sequence[int]:
         return (first,)
     if chosen is None:
         first = _whole(f"first= of the mark {_MARK!r}", mark.kwargs.get("first", first))
-        counts: tuple[Any, ...] = mark.args or (_whole("the setting failover_seeds", config.getini("failover_seeds")),)
-        if len(counts) > 1:
+        count = _whole("the setting failover_seeds", config.getini("failover_seeds"))
+        if len(mark.args) > 1:
             pytest.fail(
-                f"the mark {_MARK!r} takes one number, of seeds, and settings by name, not {counts}", pytrace=False
+                f"the mark {_MARK!r} takes one number, of seeds, and settings by name, not {mark.args}", pytrace=False
             )
-        chosen = range(first, first + _whole(f"the mark {_MARK!r}", counts[0]))
+        for given in mark.args:
+            count = _whole(f"the mark {_MARK!r}", given)
+        chosen = range(first, first + count)
     if not chosen:
         pytest.fail(f"there is no seed to run this test with, in {chosen}", pytrace=False)
     return chosen

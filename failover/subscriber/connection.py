@@ -115,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._counters.accepted += 1
         self._service.connections.add(self)
         self._peer = peer_name(self._transport.get_extra_info("peername"))
+        self._half_open = self._transport.get_extra_info("sslcontext") is None  # at the end TLS can't say any more
         self._transport.set_write_buffer_limits(high=self._settings.max_unread)
         connected = self._transport.get_extra_info("socket")
         if connected is not None:  # a peer that vanished must not hold its place for ever
@@ -152,7 +153,7 @@ class Connection(asyncio.Protocol):
             return False
         self._ending = True
         self._regulate()
-        return self._transport.get_extra_info("sslcontext") is None
+        return self._half_open
 
     def pause_writing(self) -> None:
         """The peer doesn't read its replies: begin nothing, read nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -42,6 +43,11 @@ def conformance(
     event_param: Annotated[
         str, typer.Option(metavar="NAME", help="Under which OpenSIPS leads the params with the event's name.")
     ] = "event",
+    tls: Annotated[bool, typer.Option("--tls", help="Connect by TLS.")] = False,
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Trust these certificates, PEM, not the system's; means --tls.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Trust any certificate; means --tls.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show clauses that passed, too.")] = False,
     clauses: Annotated[bool, typer.Option("--list", help="List the clauses that would be examined, and exit.")] = False,
@@ -64,6 +70,7 @@ def conformance(
       failover conformance 127.0.0.1:8080
       failover conformance 127.0.0.1:8080 --method E_CDR callid=a84 duration:=35
       failover conformance 127.0.0.1:8080 --only 5 --only 10.5-result-or-error
+      failover conformance app.example.org:8443 --ca ca.pem
       failover conformance [::1]:8080 --skip 7 --strict --junit conformance.xml
     """
     with friendly():
@@ -85,6 +92,7 @@ def conformance(
             within=within,
             dialect=dialect,
             event_param=event_param,
+            ssl=_context(ca, insecure=insecure) if tls or insecure or ca is not None else None,
         )
         _write(report, json_file, junit_file)
     _show(report, verbose=verbose)
@@ -108,6 +116,22 @@ def _examine(host: str, port: int, **settings: Any) -> Report:
 
     with progress:
         return examine(host, port, before=before, after=after, **settings)
+
+
+def _context(ca: Path | None, *, insecure: bool) -> ssl.SSLContext:
+    """What is trusted.
+
+    Raises:
+        ConfigError: a file that holds no certificates.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{ca}: no certificates in PEM ({error.reason})") from None
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _writable(*paths: Path | None) -> None:

@@ -129,7 +129,9 @@ class Exam:
         subject = self.subject
         try:
             async with asyncio.timeout(subject.timeout):
-                reader, writer = await asyncio.open_connection(subject.host, subject.port, limit=_LIMIT)
+                reader, writer = await asyncio.open_connection(
+                    subject.host, subject.port, limit=_LIMIT, ssl=subject.ssl
+                )
         except TimeoutError:
             raise Fault(f"no connection within {subject.timeout:g} s") from None
         except OSError as error:

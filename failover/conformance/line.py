@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import struct
 from collections import deque
 from typing import Any, Final, cast
@@ -180,8 +181,20 @@ class Line:
         return True
 
     def finish(self) -> None:
-        """Close our sending side, and go on receiving."""
+        """Close our sending side, and go on receiving.
+
+        Raises:
+            Skipped: TLS can't.
+        """
+        if not self._writer.can_write_eof():
+            raise Skipped("over TLS no side can be closed alone")
         self._writer.write_eof()
+
+    async def done(self) -> None:
+        """Give the peer its chance to read all that was sent, by closing our side, where that can be done alone."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+            await self.closed()
 
     def reset(self) -> None:
         """End the connection with a reset."""
@@ -241,4 +254,6 @@ def _id(value: Any) -> Any:
 
 def reason(error: OSError) -> str:
     """What the system says of an error; asyncio's own text for a refused connection doesn't say that it was."""
+    if isinstance(error, ssl.SSLError):  # its number is none of the system's
+        return f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error) or type(error).__name__

@@ -124,8 +124,7 @@ async def garbage_survived(exam: Exam) -> None:
             line: Line
             async with exam.line() as line:
                 await line.send(garbage)
-                line.finish()
-                await line.closed()
+                await line.done()
         await exam.others(other, "garbage")
     await exam.alive("garbage")
 

@@ -195,6 +195,5 @@ async def batch_survived(exam: Exam) -> None:
     for raw in (b"[]", b"[1,2]", b"[[]]", b"[" + _member(exam, exam.id()) + b"]"):
         async with exam.line() as line:
             await line.send(exam.wire(raw))
-            line.finish()
-            await line.closed()
+            await line.done()
     await exam.alive("batches")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ssl import SSLContext
+
 import attrs
 
 from failover.errors import ConfigError
@@ -51,6 +53,7 @@ class Subject:
         event_param: The name under which OpenSIPS leads the params with the event's name.
         connections: How many are opened at a time, at most.
         unread: Bytes of requests that are sent, at most, while their replies aren't read.
+        ssl: The TLS context for every connection; None for plain TCP.
 
     Raises:
         ConfigError: a time, a number or the port is out of its range.
@@ -69,6 +72,7 @@ class Subject:
     event_param: str = "event"
     connections: int = attrs.field(default=32, validator=_at_least_one)
     unread: int = attrs.field(default=16 * 2**20, validator=_at_least_one)
+    ssl: SSLContext | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         Event(self.name, self.params)

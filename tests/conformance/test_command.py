@@ -193,7 +193,7 @@ def test_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     told = run("--help").stdout
     lines = [line.strip() for line in told.splitlines()]
-    shown = lines[lines.index("Examples:") + 1 :][:4]
+    shown = lines[lines.index("Examples:") + 1 :][:5]
     assert all(line.startswith("failover conformance ") for line in shown)
     assert shown[-1].endswith("--strict --junit conformance.xml")
     assert [number for number in range(4) if f"\n   {number}  " in told] == [0, 1, 2]

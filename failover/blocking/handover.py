@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from failover.blocking.calls import CLOSED, GRACE, Call, Waited, answer, closed
@@ -51,6 +52,7 @@ class HandOver:
         self._skew = 0.0  # the loop's clock minus the threads', seconds
         self._idle: list[asyncio.Future[Call]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._context = Context()  # nobody's: a task serves many callers, and must not pass for the first of them
         self._thread = this_process().join(self)
         self._loop = self._thread.loop
         try:
@@ -164,7 +166,7 @@ class HandOver:
             elif len(self._tasks) >= OUTSTANDING:
                 call.skip(self._group.name, _FULL)
             else:
-                task = self._loop.create_task(self._work(call))
+                task = self._loop.create_task(self._work(call), context=self._context)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 

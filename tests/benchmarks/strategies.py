@@ -19,12 +19,17 @@ from tenacity import stop_after_attempt, wait_none
 
 from failover import Attempt, Event, Group, Outcome, Receipt, Sink, Status
 from failover.strategies import (
+    Coalesce,
     DeadLetter,
+    Deadline,
+    Dedup,
     Failover,
     Hedge,
     LatencyAware,
     LeastInFlight,
+    Limit,
     Mirror,
+    Ordered,
     Parallel,
     Quorum,
     Retry,
@@ -83,9 +88,14 @@ class Instant:
 
 # A new strategy is a row here. `ONE` have one child (or two), `SPREAD` choose one of any number, `ALL` ask all.
 ONE: Final[Mapping[str, Maker]] = {
+    "Coalesce": lambda sinks: Coalesce(sinks[0], key=lambda _: next(_NEW)),
+    "Deadline": lambda sinks: Deadline(sinks[0], lambda _: None),
+    "Dedup": lambda sinks: Dedup(sinks[0], window=60.0, key=lambda _: next(_NEW)),
     "DeadLetter": lambda sinks: DeadLetter(sinks[0], sinks[1]),
     "Hedge": lambda sinks: Hedge(sinks[0], sinks[1], delay=1.0),
+    "Limit": lambda sinks: Limit(sinks[0], in_flight=64),
     "Mirror": lambda sinks: Mirror(sinks[0], sinks[1]),
+    "Ordered": lambda sinks: Ordered(sinks[0], key=lambda _: next(_NEW)),
     "Retry": lambda sinks: Retry(sinks[0], stop=stop_after_attempt(3), wait=wait_none()),
     "Route": lambda sinks: Route(("E_BENCH", sinks[0]), default=sinks[1]),
     "Timeout": lambda sinks: Timeout(sinks[0], 1.0),

@@ -89,7 +89,7 @@ def test_open_loop(subscriber: Subscriber, command: tuple[str, ...]) -> None:
     assert set(figures) >= FIGURES
     assert 250 <= figures["events"] <= 420
     assert figures["sent"] == figures["answered"] == subscriber.finish()["replied"]
-    assert 300 <= figures["sent"] <= 510
+    assert 300 <= figures["sent"] <= 700  # a machine that is busy ends late
 
 
 @pytest.mark.parametrize("size", [28, 64, 100, 4096, 65536])

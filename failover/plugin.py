@@ -1,7 +1,7 @@
 """The pytest plugin: subscribers, proxies, simulations and watched groups as fixtures, and tests that run per seed.
 
-It is loaded by every run of pytest where failover is installed, so all else is imported by the first test that needs
-it. `pytest -p no:failover` does without.
+It is loaded by every run of pytest where failover is installed, so it lies outside of `failover.testing`, which is
+imported by the first test that needs it. `pytest -p no:failover` does without.
 """
 
 from __future__ import annotations

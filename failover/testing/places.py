@@ -122,6 +122,11 @@ class SimulatedPlace:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """What lives here listens from now on."""
+        self._begun.set()
 
     def here(self) -> bool:
         """Whether the caller is code of that host."""
@@ -133,7 +138,12 @@ class SimulatedPlace:
         return self._host.call(lambda: function(*args, **settings))
 
     async def run(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the host."""
+        """Run a coroutine on the host, once what lives there listens: a test may be quicker than its first turn."""
+        try:
+            await self._begun.wait()
+        except BaseException:
+            coro.close()
+            raise
         return await self._host.run(coro)
 
 

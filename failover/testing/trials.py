@@ -14,7 +14,7 @@ from failover.group import Group
 from failover.sim.simulation import Simulation
 from failover.strategy import Declared
 from failover.testing.checkers import ALL, Checker, Finding
-from failover.testing.places import LoopThread, Place, SimulatedPlace, placed
+from failover.testing.places import LoopThread, SimulatedPlace, placed
 from failover.testing.proxy import FaultProxy
 from failover.testing.subscriber import Script, ScriptedSubscriber
 from failover.testing.telling import tell
@@ -205,19 +205,18 @@ class Trial:
             port = PORT if self.simulated else 0
         settings.setdefault("rng", self._rng(f"{word}{number}"))
         made = kind(host=host, port=port, **settings)
-        place: Place = self._loopback
         if self.simulated:
-            place = SimulatedPlace(self.simulation.network.host(host))
-            made.place = place
-            self.simulation.network.host(host, start=partial(_serve, made))
+            made.place = place = SimulatedPlace(self.simulation.network.host(host))
+            self.simulation.network.host(host, start=partial(_serve, made, place))
         else:
-            made.place = place
+            made.place = self._loopback
             self._closing.append(made)
             self._loopback.wait(made.start())
         return made
 
 
-async def _serve(made: ScriptedSubscriber | FaultProxy) -> None:
+async def _serve(made: ScriptedSubscriber | FaultProxy, place: SimulatedPlace) -> None:
     """What a simulated host runs: listen until it crashes or the simulation ends."""
     async with made:
+        place.begin()
         await asyncio.get_running_loop().create_future()

@@ -46,6 +46,25 @@ async def test_a_simulated_subscriber_obeys_from_afar(
 
 
 @pytest.mark.seeds(5)
+async def test_a_simulated_subscriber_obeys_from_the_first_moment_on(
+    scripted_subscriber: Subscribers, watched_group: WatchedGroups
+) -> None:
+    """One that crashes before anything else happened is down, and back when it is restarted."""
+    one = scripted_subscriber()
+    async with watched_group(Failover(jsonrpc(one.socket, timeout=0.2), quarantine=0)) as group:
+        await one.crash()
+        assert not (await group.deliver(Event("E_X"))).settled
+        await one.restart()
+        assert (await group.deliver(Event("E_X"))).confirmed
+    hasty = scripted_subscriber()
+    crashing = asyncio.ensure_future(hasty.crash())
+    await asyncio.sleep(0)
+    crashing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await crashing
+
+
+@pytest.mark.seeds(5)
 async def test_a_simulated_proxy_obeys_from_afar(
     scripted_subscriber: Subscribers, fault_proxy: Proxies, watched_group: WatchedGroups
 ) -> None:

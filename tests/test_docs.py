@@ -373,7 +373,7 @@ def test_page(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     monkeypatch.setattr(schemes, "_registry", dict(schemes._registry))  # pyright: ignore[reportPrivateUsage]  # a page may add one
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)  # a page's files can be imported by its other blocks
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])  # a page's files can be imported by its other blocks
     play(path)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,7 @@ from failover.strategies import (
 )
 from tests.contract import check_sink
 from tests.doubles import DOWN, YES, FastSink, PlainSink, opening, run
+from tests.test_docs import ROOT, blocks
 
 SLOW = YES.after(0.01)
 
@@ -75,6 +78,39 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
         Group("one", kind("a", DOWN), drain=0), Group("two", nested(kind), drain=0), name="of groups"
     ),
 }
+
+
+def documented() -> dict[str, tuple[Any, int]]:
+    """The classes that the page on strategies of one's own shows, and how many lines each has."""
+    nodes: list[ast.stmt] = [
+        node
+        for block in blocks(ROOT / "docs" / "strategies" / "your-own.md")
+        if block.language == "python"
+        for node in compile(block.text, block.place, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT).body
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.ClassDef))
+    ]
+    names: dict[str, Any] = {"__name__": "documented"}
+    exec(compile(ast.Module(nodes, []), "your-own.md", "exec"), names)  # noqa: S102  # our own page
+    sizes = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in nodes if isinstance(node, ast.ClassDef)}
+    return {name: (names[name], size) for name, size in sizes.items()}
+
+
+OWN = documented()
+
+
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+@pytest.mark.parametrize("name", ["Sticky", "Majority"])
+def test_the_strategies_in_the_documentation(name: str, kind: type[PlainSink]) -> None:
+    """What readers are shown as a strategy of their own, in about ten lines, is as good as ours."""
+    strategy, lines = OWN[name]
+
+    async def make() -> Sink:
+        sink: Sink = strategy(*children(kind))
+        await open_sink(sink, opening())
+        return sink
+
+    run(check_sink(make))
+    assert lines <= 12
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])

@@ -136,7 +136,11 @@ class DeadLetter(Wrapper):
                 buried = dict(zip(letters, left_of(list(letters.values()), to.name, cancelled), strict=True))
             else:
                 receipts = left_of(events, child.name, cancelled)
-            cancelled.receipts = self._all(events, receipts, buried)  # type: ignore[attr-defined]
+            left = self._all(events, receipts, buried)
+            cancelled.receipts = [  # type: ignore[attr-defined]
+                one if place in buried or _taken(one) else replace(one, reason="cancelled")
+                for place, one in enumerate(left)
+            ]
             raise
         return self._all(events, receipts, buried)
 

@@ -118,8 +118,7 @@ class Dedup(Queueing):
         first.began = self._now()  # this one goes on in its place
         if key in self._seen:
             self._seen.move_to_end(key)
-        receipt = await self._deliver_first(key, first, event, deadline)
-        return self._waited(receipt, began)
+        return await self._having_waited(self._deliver_first(key, first, event, deadline), began)
 
     async def deliver_many(
         self,

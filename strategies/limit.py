@@ -109,7 +109,7 @@ class Limit(Queueing):
                 return await super().deliver(event, deadline=deadline)
             began = self._now()
             refused = await self._wait(event, turn, began)
-            return refused or self._waited(await super().deliver(event, deadline=deadline), began)
+            return refused or await self._having_waited(super().deliver(event, deadline=deadline), began)
         finally:
             self._leave(turn)
 
@@ -173,10 +173,11 @@ class Limit(Queueing):
         """Deliver events of a batch for which there is room."""
         late = self._now() > batch.began
         some = [batch.events[place] for place in places]
-        await batch.take_many(places, super().deliver_many(some, deadline=batch.deadline), self.name)
+        delivery = super().deliver_many(some, deadline=batch.deadline)
         if late:
-            for place in places:
-                batch.receipts[place] = self._waited(batch.receipts[place], batch.began)
+            await self._all_having_waited(batch, places, delivery)
+        else:
+            await batch.take_many(places, delivery, self.name)
 
     def _ended(self, under_way: set[asyncio.Task[None]], count: int, part: asyncio.Task[None]) -> None:
         under_way.discard(part)

@@ -65,7 +65,7 @@ class Ordered(Queueing):
                 return await super().deliver(event, deadline=deadline)
             began = self._now()
             refused = await self._wait(event, turn, began)
-            return refused or self._waited(await super().deliver(event, deadline=deadline), began)
+            return refused or await self._having_waited(super().deliver(event, deadline=deadline), began)
         finally:
             self._leave(key, turn)
 
@@ -122,10 +122,11 @@ class Ordered(Queueing):
         while runs:
             turns = [places[number] for _, places in runs]
             some = [batch.events[place] for place in turns]
-            await batch.take_many(turns, super().deliver_many(some, deadline=batch.deadline), self.name)
+            delivery = super().deliver_many(some, deadline=batch.deadline)
             if number:
-                for place in turns:
-                    batch.receipts[place] = self._waited(batch.receipts[place], batch.began)
+                await self._all_having_waited(batch, turns, delivery)
+            else:
+                await batch.take_many(turns, delivery, self.name)
             number += 1
             for key, places in runs:
                 if key is not None and len(places) == number:
@@ -142,8 +143,8 @@ class Ordered(Queueing):
             if reason:
                 batch.receipts[place] = self._refused(event, batch.began, reason)
             else:
-                await batch.take(place, super().deliver(event, deadline=batch.deadline))
-                batch.receipts[place] = self._waited(batch.receipts[place], batch.began)
+                delivery = super().deliver(event, deadline=batch.deadline)
+                await batch.take(place, self._having_waited(delivery, batch.began))
         self._leave(key, held.pop(key))
 
     def _enter(self, key: bytes, events: Sequence[Event], deadline: float | None) -> Turn | None:

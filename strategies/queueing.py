@@ -190,6 +190,26 @@ class Queueing(Wrapper):
         reason = receipt.reason or f"waited {(receipt.began - began) * 1e3:.1f} ms for its turn"
         return replace(receipt, began=began, reason=reason)
 
+    async def _having_waited(self, delivery: Awaitable[Receipt], began: float) -> Receipt:
+        """The receipt of an event that has waited since then; what it leaves if it is cancelled says so as well."""
+        try:
+            return self._waited(await delivery, began)
+        except asyncio.CancelledError as cancelled:
+            left: Receipt | None = getattr(cancelled, "receipt", None)
+            if left is not None:
+                cancelled.receipt = self._waited(left, began)  # type: ignore[attr-defined]
+            raise
+
+    async def _all_having_waited(
+        self, batch: Batch, places: Sequence[int], delivery: Awaitable[Sequence[Receipt]]
+    ) -> None:
+        """The same of events of a batch that have waited since it came."""
+        try:
+            await batch.take_many(places, delivery, self.name)
+        finally:
+            for place in batch.receipts.keys() & set(places):
+                batch.receipts[place] = self._waited(batch.receipts[place], batch.began)
+
     def _next(self) -> float:
         """Loop time at which something is to be done without anybody calling, seconds; infinite for never."""
         return self._ends[0][0] if self._ends else inf

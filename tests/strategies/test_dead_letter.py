@@ -151,6 +151,30 @@ def test_cancelled(kind: type[PlainSink], moment: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
+def test_a_batch_that_is_cancelled_before_its_letters(kind: type[PlainSink]) -> None:
+    """An event that had failed by then has no letter, and says that this is because it was cancelled."""
+
+    async def main() -> None:
+        child, to = kind("child", DOWN, YES, YES.after(9)), kind("to")
+        async with opened(DeadLetter(child, to)) as tree:
+            task = asyncio.ensure_future(deliver_many(tree, [Event("E_A", {"n": number}) for number in range(3)]))
+            await asyncio.sleep(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            failed, taken, abandoned = getattr(caught.value, "receipts")  # noqa: B009
+            assert [outcomes(one) for one in (failed, taken, abandoned)] == [
+                [("child", "unreachable")],
+                [("child", "confirmed")],
+                [("child", "abandoned")],
+            ]
+            assert (failed.reason, taken.reason, abandoned.reason) == ("cancelled", "", "cancelled")
+            assert to.given == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
 @pytest.mark.parametrize("first", [YES.after(0.01), DOWN])
 def test_contract(kind: type[PlainSink], first: Any) -> None:
     """What `check_sink` asks of any sink holds, also where every event is a dead letter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
 from failover.testing.check_truth import EPSILON
-from failover.testing.entries import Ended, HealthChange, Node, Raised
+from failover.testing.entries import Ended, HealthChange, HealthStep, Node, Raised
 from failover.testing.stories import Finding, Tree
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def quarantine_kept(history: History) -> list[Finding]:
                 text = f"{node.name} did not take out {child.sink}, which was {child.outcome.value}"
                 findings.append(Finding(clause, text, (ended.event,), child.ended))
             back = any(change.up and abs(change.since - child.began) <= EPSILON for change in changes)
-            chosen = (child.began, chosen_by.get(ended.event, child.began))
-            out = not back and all(_out_at(changes, at) for at in chosen)
+            out = not back and _out_throughout(changes, chosen_by.get(ended.event, child.began), child.began)
             if out and child.outcome is not Outcome.SKIPPED and not child.why:
                 text = f"{node.name} tried {child.sink} although it was out of service"
                 findings.append(Finding(clause, text, (ended.event,), child.began))
@@ -266,9 +265,12 @@ def _gated(receipt: Receipt) -> bool:
 
 
 def _stretches(history: History, node: Node) -> Iterator[tuple[float, list[str]]]:
-    """The first children of consecutive events during which all were in service, and since when that was so."""
-    changes = [change for change in _changes(history) if change.strategy == node.name]
-    pauses = sorted(change.since for change in changes)
+    """The first children of consecutive events during which all were fully in service, and since when that was so."""
+    known: dict[str, list[HealthChange | HealthStep]] = {child.name: [] for child in node.children}
+    for entry in (*history.standing.values(), *history.entries):
+        if isinstance(entry, (HealthChange, HealthStep)) and entry.strategy == node.name:
+            known.setdefault(entry.child, []).append(entry)
+    pauses = sorted(at for entries in known.values() for entry in entries for at in _pauses(entry))
     stretch: list[str] = []
     since = last = 0.0
     for at, child in _firsts(history, node):
@@ -278,9 +280,31 @@ def _stretches(history: History, node: Node) -> Iterator[tuple[float, list[str]]
         last = at
         if any(abs(pause - at) <= EPSILON for pause in pauses):
             continue  # in one instant it can't be told which came first
-        if not any(_unheard_at([c for c in changes if c.child == one.name], at) for one in node.children):
+        if not any(_reserved_at(entries, node.slow_start, at) for entries in known.values()):
             stretch.append(child)
     yield since, stretch
+
+
+def _pauses(entry: HealthChange | HealthStep) -> tuple[float, ...]:
+    """When it changes who is passed over."""
+    if isinstance(entry, HealthChange):
+        return (entry.since,)
+    return () if entry.step == "on trial" else (entry.since, entry.until)
+
+
+def _reserved_at(entries: Sequence[HealthChange | HealthStep], slow_start: int, at: float) -> bool:
+    """Whether a child may be passed over at a moment: it is out or on trial, in slow start, or pushed back."""
+    reserved = False
+    for entry in entries:
+        if entry.since >= at - EPSILON:
+            break
+        if isinstance(entry, HealthChange):
+            reserved = not entry.up or slow_start > 1
+        elif entry.until > at:
+            return True
+        else:
+            reserved = reserved and entry.step != "recovered"
+    return reserved
 
 
 def _changes(history: History) -> list[HealthChange]:
@@ -315,7 +339,7 @@ def _out_at(changes: list[HealthChange], at: float) -> bool:
     return out
 
 
-def _unheard_at(changes: list[HealthChange], at: float) -> bool:
-    """Whether a child that was out has not come back by a moment: its time may be over, but it is only tried."""
-    before = [change for change in changes if change.since < at - EPSILON]
-    return bool(before) and not before[-1].up
+def _out_throughout(changes: list[HealthChange], since: float, until: float) -> bool:
+    """Whether a child was out of service all the time from one moment to another."""
+    turns = [at for change in changes for at in (change.since, change.until) if since < at < until]
+    return all(_out_at(changes, at) for at in (since, until, *(at + 2 * EPSILON for at in turns)))

@@ -202,20 +202,23 @@ def _given_up(receipt: Receipt) -> bool:
 
 
 class _Busy:
-    """When attempts were under way on each sink, and for which event; looked up only where it is asked."""
+    """When each sink had something under way, and for which event; looked up only where it is asked."""
 
     def __init__(self, history: History) -> None:
         self._history = history
         self._spans: dict[str, list[tuple[float, float, str]]] = {}
 
     def below(self, child: str, skipped: Receipt, event: str) -> bool:
-        """Whether another event was under way below a child when it was skipped."""
+        """Whether another event was under way at a child, or below it, when it was skipped."""
         if not self._spans:
             for story in self._history.stories.values():
                 for one in story.attempts:
                     self._spans.setdefault(one.sink, []).append((one.began, one.at, story.event))
+                for receipt in (receipt for ended in story.ended for receipt in ended.receipt.walk()):
+                    if receipt.ended > receipt.began:  # it may have waited there before any attempt
+                        self._spans.setdefault(receipt.sink, []).append((receipt.began, receipt.ended, story.event))
         return any(
             began <= skipped.ended + EPSILON and ended >= skipped.began - EPSILON and other != event
-            for sink in self._history.tree.sinks_of(child)
+            for sink in {child} | self._history.tree.sinks_of(child)
             for began, ended, other in self._spans.get(sink, ())
         )

@@ -53,6 +53,7 @@ def describe(sink: Sink | Address, *, behind: Mapping[str, str] = _NOBODY, defau
                 "quarantine_most": longest * (1 + health.jitter) if health.growth > 1 or health.jitter else None,
                 "failures": int(health.trips_at) if health.ratio is None else 0,
                 "failback": health.failback,
+                "slow_start": 1 if health.failback == "eager" else health.slow_start,
                 "quarantine_rejected": sink.quarantine_rejected,
                 "last_resort": sink.last_resort,
                 "move_on": getattr(sink, "move_on", True),

@@ -43,6 +43,7 @@ class Node:
         quarantine_most: Seconds for which it skips one at most, as it grows or at random; None if that is the same.
         failures: After how many failures in a row it does; 0 if that can't be told from their number.
         failback: How a child comes back, see `failover.health.Health`.
+        slow_start: How many answers it takes until one that is back may have any number of events at once.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether it tries quarantined children rather than leaving an event unsettled.
         move_on: Whether an event that a child didn't settle goes on to the next one.
@@ -61,6 +62,7 @@ class Node:
     quarantine_most: float | None = None
     failures: int = 1
     failback: str = "cautious"
+    slow_start: int = 1
     quarantine_rejected: bool = False
     last_resort: bool = True
     move_on: bool = True
@@ -287,6 +289,7 @@ class HealthStep:
         step: `on trial`, `recovered` or `pushed back`.
         reason: Why.
         until: Loop time until which it is passed over; 0 if no time was said.
+        told: As of `HealthChange`.
     """
 
     at: float
@@ -295,6 +298,12 @@ class HealthStep:
     step: str
     reason: str = ""
     until: float = 0.0
+    told: float = 0.0
+
+    @property
+    def since(self) -> float:
+        """Loop time from which it counts."""
+        return max(self.at, self.told)
 
 
 @frozen

@@ -97,7 +97,7 @@ class History:
         self.since = 0.0
         """Loop time before which what has been folded lies, seconds."""
         self.standing: dict[tuple[str, str], HealthChange] = {}
-        """How each (strategy, child) stood at that time, if it was out of service."""
+        """How each (strategy, child) stood at that time, if it was out of service or in slow start."""
         self.roots: dict[str, Any] = {}
         """The declared tree of each group."""
         self._folded: dict[str, None] = {}
@@ -275,10 +275,18 @@ class History:
         kept: list[Entry] = []
         for entry in self.entries:
             event = getattr(entry, "event", "")
-            if isinstance(entry, Declared) or (entry.at >= cut and not event) or (event and event not in gone):
+            lasting = isinstance(entry, HealthStep) and entry.until >= cut
+            if (
+                isinstance(entry, Declared)
+                or (entry.at >= cut and not event)
+                or (event and event not in gone)
+                or lasting
+            ):
                 kept.append(entry)
             elif isinstance(entry, HealthChange):
                 self.standing[entry.strategy, entry.child] = entry
+            elif isinstance(entry, HealthStep) and entry.step == "recovered":
+                self.standing.pop((entry.strategy, entry.child), None)
         self.since = cut
         self.entries = kept
         self._folded.update(dict.fromkeys(sorted(gone)))
@@ -292,6 +300,12 @@ _STEPS: Final[dict[type[Record], str]] = {OnTrial: "on trial", Recovered: "recov
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _told(at: float) -> float:
+    """When something was told, if later than it happened."""
+    now = _now()
+    return now if now > at else 0.0
 
 
 def _entry(record: Record) -> Entry | None:
@@ -318,11 +332,11 @@ def _entry(record: Record) -> Entry | None:
     if isinstance(record, (Quarantined, Reinstated)):
         up = isinstance(record, Reinstated)
         until = record.until if isinstance(record, Quarantined) else 0.0
-        told = now if (now := _now()) > record.at else 0.0
-        return HealthChange(record.at, record.strategy, record.child, up, until, record.reason, told)
+        return HealthChange(record.at, record.strategy, record.child, up, until, record.reason, _told(record.at))
     if isinstance(record, (OnTrial, Recovered, PushedBack)):
         until = record.until if isinstance(record, PushedBack) else 0.0
-        return HealthStep(record.at, record.strategy, record.child, _STEPS[type(record)], record.reason, until)
+        step = _STEPS[type(record)]
+        return HealthStep(record.at, record.strategy, record.child, step, record.reason, until, _told(record.at))
     if isinstance(record, ConnectionChanged):
         return ConnectionChange(record.at, record.peer, record.connected, record.reason)
     assert isinstance(record, BadReply)  # noqa: S101  # narrows the type; there is no other record

@@ -9,12 +9,24 @@ import pytest
 from attrs import evolve
 
 from failover.outcome import Outcome, Verdict
+from failover.receipt import Receipt
 from failover.strategies import Failover, Hedge, Retry
 from failover.strategy import Strategy
 from failover.testing import checkers
-from failover.testing.checkers import ALL, Checker, Finding, check, deadlines_kept, fair, in_order, moved_on_within
+from failover.testing.checkers import (
+    ALL,
+    Checker,
+    Finding,
+    check,
+    deadlines_kept,
+    fair,
+    in_order,
+    moved_on_within,
+    nobody_left_untried,
+    quarantine_kept,
+)
 from failover.testing.describing import describe
-from failover.testing.entries import Answered, Broken, FaultSet, Raised, Silent
+from failover.testing.entries import Answered, Broken, FaultSet, Node, Raised, Silent
 from failover.testing.history import History
 from tests.testing.told import (
     BOTH,
@@ -453,6 +465,56 @@ def test_fair_while_somebody_is_out() -> None:
         told.processed(number, "B", number + 0.01)
         told.event(number, confirmed("b", number, number + 0.02), at=number)
     assert fair()(told.history) == []
+
+
+def begun_with(told: Told, sinks: str, first: int) -> None:
+    """Events of a round robin, one a second, each begun with one of these."""
+    for number, sink in enumerate(sinks, first):
+        told.processed(number, sink.upper(), number + 0.01)
+        told.event(number, confirmed(sink, number, number + 0.02), at=number)
+
+
+def test_fair_once_all_have_recovered() -> None:
+    """Who is in slow start, or pushes back, is passed over for that: turns count again when it is over."""
+    for slow_start, recovered, fine in ((64, False, True), (64, True, False), (1, False, False)):
+        told = Told(evolve(TURNS, slow_start=slow_start))
+        told.out("a", 0.5)
+        told.back("a", 1.5)
+        begun_with(told, "bbbb", 2)
+        if recovered:
+            told.step("a", "recovered", 6.5)
+        begun_with(told, "bbbb", 7)
+        assert (fair()(told.history) == []) is fine
+    for until, fine in ((9.5, True), (1.5, False)):
+        told = Told(TURNS)
+        told.step("a", "pushed back", 0.5, until)
+        begun_with(told, "bbbb", 2)
+        assert (fair()(told.history) == []) is fine
+
+
+def test_one_of_a_batch_is_chosen_at_some_time_before_it_begins() -> None:
+    """Of a batch it is only found to be tried at a bad time if its child was out all the time from its beginning."""
+    for back, found in ((None, ["quarantine_kept"]), (3.0, [])):
+        told = Told()
+        told.out("a", 1.0)
+        if back is not None:
+            told.late(0, "a", back)
+            told.back("a", back)
+            told.out("a", 4.0)
+        told.event(1, confirmed("a", 5.0, 5.02), at=2.0, batched=True)
+        assert [finding.clause for finding in quarantine_kept(told.history)] == found
+
+
+def test_a_trial_may_wait_before_its_attempt() -> None:
+    """Who is skipped since another is the trial is not left out while that one waits, below, for its turn."""
+    limit = Node("limit", "Limit", (A,), need=1)
+    for waited, found in ((1.0, []), (0.0, ["nobody_left_untried"])):
+        told = Told(Node("turns", "RoundRobin", (limit,), quarantine=30.0, need=1))
+        trial = unreachable("a", 2.0, 2.1)
+        below = Receipt(trial.event, "limit", trial.outcome, 2.0 - waited, 2.1, (trial,), why="last resort: …")
+        told.event(1, below, at=1.0)
+        told.event(2, passed_over("limit", 1.5), at=1.5)
+        assert [finding.clause for finding in nobody_left_untried(told.history)] == found
 
 
 def test_settings_of_checkers() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from math import inf
 
 import pytest
-from attrs import fields
+from attrs import evolve, fields
 
 from failover.errors import ConfigError
 from failover.event import Event
@@ -19,7 +19,7 @@ from failover.sim import Simulation
 from failover.sinks.jsonrpc import jsonrpc
 from failover.strategies import Failover, Parallel, RoundRobin
 from failover.testing import Confirm, Late, Refuse, ScriptedSubscriber, Silent, WrongId
-from failover.testing.checkers import ALL, Finding
+from failover.testing.checkers import ALL, Finding, fair
 from failover.testing.describing import describe
 from failover.testing.entries import (
     Answered,
@@ -43,7 +43,7 @@ from failover.testing.history import History
 from failover.testing.lines import entry_from_line, entry_to_line
 from failover.testing.telling import sentence
 from tests.doubles import FastSink
-from tests.testing.told import Told, attempt, confirmed, silent, unreachable
+from tests.testing.told import TURNS, Told, attempt, confirmed, silent, unreachable
 
 
 def watched(seed: int) -> History:
@@ -268,6 +268,24 @@ def test_who_was_out_is_remembered() -> None:
     told.processed("last", "A", at + 29.01)
     told.event("last", confirmed("a", at + 29, at + 29.02), at=at + 29)
     assert [finding.clause for finding in told.history.check()] == ["quarantine_kept"]
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+def test_who_was_in_slow_start_is_remembered(*, recovered: bool) -> None:
+    """Who is back and has not recovered when a stretch is folded has no full share in the next one."""
+    told = Told(evolve(TURNS, slow_start=64))
+    told.history.limit = 1000
+    told.late("first", "a", 0.2)
+    told.out("a", 0.1)
+    told.back("a", 0.2)
+    if recovered:
+        told.step("a", "recovered", 0.3)
+    for number in range(400):
+        begin = 1 + number * 0.05
+        told.processed(number, "B", begin + 0.01)
+        told.event(number, confirmed("b", begin, begin + 0.02), at=begin)
+    assert told.history.counts["raised"] > sum(isinstance(entry, Raised) for entry in told.history)
+    assert bool(fair()(told.history)) is recovered
 
 
 def test_what_comes_after_folding_is_counted() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from failover.event import Event
 from failover.outcome import Outcome, fan_out_outcome, sequential_outcome
 from failover.receipt import Attempt, Receipt
-from failover.testing.entries import Attempted, Declared, Ended, HealthChange, Late, Node, Processed, Raised
+from failover.testing.entries import Attempted, Declared, Ended, HealthChange, HealthStep, Late, Node, Processed, Raised
 from failover.testing.history import History
 
 A = Node("a", "JsonRpcSink", timeout=0.2, subscriber="A")
@@ -32,7 +32,7 @@ class Told:
         deadline = changes.pop("deadline", None)
         key = changes.pop("key", "")
         tell = changes.pop("tell", True)
-        self.history.add(Raised(at, name, "E", deadline, key))
+        self.history.add(Raised(at, name, "E", deadline, key, changes.pop("batched", False)))
         for attempt in attempts:
             if tell and isinstance(attempt, Attempt):
                 self.attempted(name, attempt)
@@ -78,6 +78,10 @@ class Told:
     def back(self, child: str, at: float) -> None:
         """The strategy took a child back."""
         self.history.add(HealthChange(at, self.root.name, child, up=True, reason="told so"))
+
+    def step(self, child: str, step: str, at: float, until: float = 0.0) -> None:
+        """Something happened on a child's way back."""
+        self.history.add(HealthStep(at, self.root.name, child, step, "told so", until))
 
     def late(self, number: int | str, sink: str, at: float) -> None:
         """A confirmation came late."""

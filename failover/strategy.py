@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -307,7 +307,8 @@ def declared(child: Declared, owner: str) -> Sink | Address:
         return parse_address(child)
     if isinstance(child, (Sink, Address)):
         return child
-    raise ConfigError(f"a child of {owner} must be a sink or an address, not {child!r}")
+    several = "; pass several one by one to a strategy, e.g. Failover(a, b)" if isinstance(child, Iterable) else ""
+    raise ConfigError(f"a child of {owner} must be a sink or an address, not {child!r}{several}")
 
 
 def _child_status(child: Child, now: float) -> Status:

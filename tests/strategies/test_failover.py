@@ -416,5 +416,8 @@ def test_bad_children() -> None:
         Failover("jsonrpc:a:1", "jsonrpc:a:1")
     with pytest.raises(ConfigError, match="a child of Failover must be a sink or an address, not 5"):
         Failover(5)  # type: ignore[arg-type]
+    for several in ([PlainSink("a"), PlainSink("b")], (PlainSink("a"),)):
+        with pytest.raises(ConfigError, match=r"must be a sink or an address, not [\[(].*; pass several one by one"):
+            Failover(several)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="the name of a strategy must be a non-empty string, not ''"):
         Failover(PlainSink("a"), name="")

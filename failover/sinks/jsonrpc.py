@@ -76,6 +76,10 @@ class JsonRpcSink:
             check_name("parameter (id_param)", id_param)
         if at_limit not in get_args(AtLimit):
             raise ConfigError(f"at_limit must be one of {', '.join(map(repr, get_args(AtLimit)))}, not {at_limit!r}")
+        if not isinstance(ssl, SSLContext | None):
+            raise ConfigError(
+                f"ssl must be an ssl.SSLContext, e.g. ssl.create_default_context(), or None for plain TCP, not {ssl!r}"
+            )
         if server_name is not None:
             if ssl is None:
                 raise ConfigError("server_name is for TLS; give ssl= as well")

@@ -193,3 +193,10 @@ def test_a_server_name_is_checked_where_it_is_declared(certificates: Certificate
     for name in ("", ".test", "x" * 64, "a..b"):
         with pytest.raises(ConfigError, match="server_name must be a host name or an address"):
             jsonrpc("127.0.0.1:9", server_name=name, ssl=certificates.client())
+
+
+@pytest.mark.parametrize("given", [True, "ca.pem", ssl.PROTOCOL_TLS_CLIENT])
+def test_what_is_no_tls_context_is_refused_where_it_is_declared(given: Any) -> None:
+    """`ssl=True` would fail only when connecting; the error says what is expected instead."""
+    with pytest.raises(ConfigError, match=r"ssl must be an ssl.SSLContext, e.g. ssl.create_default_context\(\)"):
+        jsonrpc("127.0.0.1:9", ssl=given)

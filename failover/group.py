@@ -24,6 +24,7 @@ from failover.sink import (
     Opening,
     Sink,
     Status,
+    check_deadline,
     check_kind,
     check_name,
     check_seconds,
@@ -199,9 +200,11 @@ class Group:
         Raises:
             ClosedError: the group is not open.
             WrongLoopError: it is open on another loop.
-            ConfigError: `within` is no positive number of seconds.
+            ConfigError: `within` is no positive number of seconds, or `deadline` no number.
             TypeError: not an `Event`.
         """
+        if deadline is not None:
+            check_deadline(deadline)
         if get_ident() != self._thread or within is not None or type(event) is not Event or not self._is_running():
             deadline = self._check(event, deadline, within)
         self._in_flight += 1
@@ -241,13 +244,13 @@ class Group:
         Raises:
             ClosedError: the group is not open.
             WrongLoopError: it is open on another loop.
-            ConfigError: `within` is no positive number of seconds.
+            ConfigError: `within` is no positive number of seconds, or `deadline` no number.
             TypeError: one of them is not an `Event`, or this is no batch.
         """
         events = check_events(events)
         if not events:
             return []
-        deadline = self._check(events[0], deadline, within)
+        deadline = self._check(events[0], check_deadline(deadline), within)
         self._in_flight += len(events)
         try:
             receipts = await deliver_many(self.sink, events, deadline=deadline, until=until)

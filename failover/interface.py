@@ -23,7 +23,7 @@ from failover.receipt import Receipt
 from failover.records import Observer, check_observers
 from failover.schemes import Defaults
 from failover.sequential import QUARANTINE
-from failover.sink import Sink, check_kind, check_name, check_seconds
+from failover.sink import Sink, check_deadline, check_kind, check_name, check_seconds
 from failover.strategy import Declared, declared, skipped
 from failover.subscription import Key, Place, Subscription, Subscriptions
 
@@ -243,13 +243,13 @@ class EventInterface:
             ClosedError: the interface is not open.
             WrongLoopError: it is open on another loop.
             EventError: params that JSON can't carry, or values beside named ones.
-            ConfigError: `within` is no positive number of seconds.
+            ConfigError: `within` is no positive number of seconds, or `deadline` no number.
             TypeError: beside an `Event`, anything but its options.
         """
         deadline: float | None = None
         within: float | None = None
         if isinstance(event, Event):
-            deadline, within = params.pop("deadline", None), params.pop("within", None)
+            deadline, within = check_deadline(params.pop("deadline", None)), params.pop("within", None)
             if values or params:
                 raise TypeError(f"{event!r} has its params; beside it stand deadline= and within= alone")
         elif values and params:

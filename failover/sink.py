@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from attrs import Factory, field, frozen
@@ -21,6 +22,7 @@ __all__ = [
     "Opening",
     "Sink",
     "Status",
+    "check_deadline",
     "check_kind",
     "check_name",
     "check_seconds",
@@ -248,6 +250,21 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
         least = "0 or more" if zero else "more than 0"
         raise ConfigError(f"{name} must be a number of seconds, {least}, not {value!r}")
     return float(value)
+
+
+def check_deadline(value: float | None) -> float | None:
+    """Check a deadline as a delivery is given it; an infinite one is never, or over.
+
+    Raises:
+        ConfigError: not a number.
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and -inf <= value <= inf):
+        raise ConfigError(
+            f"deadline must be absolute loop time in seconds, e.g. loop.time() + 0.5, or None, not {value!r};"
+            " for seconds from now take within"
+        )
+    return value
 
 
 def check_kind(name: str, value: _T | None, kind: type[_T]) -> _T | None:

@@ -189,12 +189,32 @@ def test_a_batch_of_something_else() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("deadline", ["1", float("nan"), True])
+def test_a_deadline_that_is_none(deadline: Any) -> None:
+    """What is no time is refused where it is given, for one event and for a batch, and nothing is delivered."""
+
+    async def main() -> None:
+        sink = PlainSink("a")
+        async with Group("g", Failover(sink)) as group:
+            with pytest.raises(ConfigError, match=r"deadline must be absolute loop time in seconds, .* take within"):
+                await group.deliver(EVENT, deadline=deadline)
+            with pytest.raises(ConfigError, match="deadline must be absolute loop time in seconds"):
+                await group.deliver_many([EVENT], deadline=deadline, within=1)
+            assert not sink.given
+            for end in (round(now()) + 10, float("inf")):
+                assert (await group.deliver(EVENT, deadline=end)).confirmed
+
+    run(main())
+
+
 def test_bad_declarations() -> None:
     """Names, children and addresses are checked where the group is declared."""
     with pytest.raises(ConfigError, match="the name of a group must be a non-empty string, not ''"):
         Group("", PlainSink("a"))
-    with pytest.raises(ConfigError, match="a child of group 'g' must be a sink or an address, not 5"):
+    with pytest.raises(ConfigError, match=r"a child of group 'g' must be a sink or an address, not 5$"):
         Group("g", 5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"not \[.*\]; pass several one by one to a strategy, e.g. Failover\(a, b\)"):
+        Group("g", [PlainSink("a"), PlainSink("b")])  # type: ignore[arg-type]
     with pytest.raises(AddressError):
         Group("g", "jsonrpc:a")
     with pytest.raises(AddressError):

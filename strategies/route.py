@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import TypeAlias
@@ -19,12 +20,15 @@ __all__ = ["Route", "When"]
 When: TypeAlias = str | Callable[[Event], object]
 """A pattern of event names as shells have them (`E_UL_*`, `E_[A-D]*`, letters as they are), or a predicate."""
 
+_log = logging.getLogger("failover")
+
 
 class Route(Wrapper):
     """Gives each event to the child of the first route that fits it, and to no other.
 
     Args:
-        routes: Pairs of a pattern or a predicate and a child, asked in this order.
+        routes: Pairs of a pattern or a predicate and a child, asked in this order. A predicate that raises is logged,
+            and its route doesn't fit.
         default: The child of events that no route fits; without one these are skipped.
         name: How it is called in receipts; the class's name by default.
 
@@ -55,7 +59,7 @@ class Route(Wrapper):
     def order(self, event: Event) -> Iterable[Child]:
         """The one child whose route fits."""
         for child, when in zip(self.children, self.conditions, strict=False):
-            if fnmatchcase(event.name, when) if isinstance(when, str) else when(event):
+            if fnmatchcase(event.name, when) if isinstance(when, str) else _fits(when, event):
                 return (child,)
         return self.children[len(self.conditions) :]
 
@@ -66,3 +70,11 @@ class Route(Wrapper):
     def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
         receipt = super()._receipt(event, tried, held)
         return receipt if tried else replace(receipt, reason="no route fits it")
+
+
+def _fits(predicate: Callable[[Event], object], event: Event) -> bool:
+    try:
+        return bool(predicate(event))
+    except Exception:  # noqa: BLE001  # a fault in it must not cost the event
+        _log.exception("whether %r fits %r can't be told; it is taken not to", predicate, event)
+        return False

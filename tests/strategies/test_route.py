@@ -85,6 +85,25 @@ def test_without_a_default(*, batch: bool) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_predicate_that_fails_costs_no_event(caplog: pytest.LogCaptureFixture, *, batch: bool) -> None:
+    """It is logged, and the route doesn't fit that event; the other events and routes are as ever."""
+
+    def duration(event: Event) -> bool:
+        assert isinstance(event.params, dict)
+        return bool(event.params["duration"] > 60)
+
+    async def main() -> None:
+        async with opened(Route((duration, FastSink("long")), ("E_A", FastSink("a")))) as route:
+            events = [Event("E_A", {}), Event("E_A", {"duration": 61}), Event("E_B", {"duration": "x"})]
+            receipts = await deliver_many(route, events) if batch else [await route.deliver(event) for event in events]
+            assert [outcomes(receipt) for receipt in receipts] == [[("a", "confirmed")], [("long", "confirmed")], []]
+            assert receipts[2].reason == "no route fits it"
+
+    run(main())
+    assert caplog.text.count("fits Event('E_") == caplog.text.count("it is taken not to") == 2
+
+
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
 def test_a_batch_ends_as_its_events_would_alone(kind: type[PlainSink]) -> None:
     """Each event of a batch goes its own way, the others' failures notwithstanding; the way has all of the time."""

@@ -216,7 +216,7 @@ class Attempt(Receipt, eq=False, frozen=True, gc=False):
     """One try on one socket: a leaf of the tree."""
 
     request_id: int | None = None
-    """The JSON-RPC id on the wire; None for a notification or before one was given."""
+    """The JSON-RPC id on the wire; None for a notification, and where nothing was sent."""
     sent: bool = False
     """Whether bytes of it left, or may have."""
     error: ErrorReply | None = None

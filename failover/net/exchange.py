@@ -171,8 +171,8 @@ class Exchange(Struct, eq=False, gc=False):
     ) -> Attempt:
         """End it: make its record, tell the owner and who waits."""
         self.attempt = attempt = Attempt(
-            self.event, self.owner.name, outcome, self.began, now, (), verdict, reason, "", False, "", self.request_id,  # noqa: FBT003
-            self.sent, error, result,
+            self.event, self.owner.name, outcome, self.began, now, (), verdict, reason, "", False, "",  # noqa: FBT003
+            self.request_id if self.sent else None, self.sent, error, result,
         )  # fmt: skip  # by position, as above
         self._tell(attempt)
         return attempt

@@ -218,6 +218,7 @@ def test_a_peer_that_refuses_connects_is_unreachable(run: Run) -> None:
     receipt = run(main)
     assert receipt.outcome is Outcome.UNREACHABLE
     assert not receipt.sent
+    assert receipt.request_id is None
     assert not receipt.maybe_processed
     assert receipt.at_fault
     assert receipt.reason == "connect: Connection refused"

@@ -56,13 +56,13 @@ def exit_status(receipt: Receipt) -> int:
 
 
 def stdout() -> Console:
-    """Where results go; without markup, since much of the text comes from peers."""
-    return Console(highlight=False, markup=False, soft_wrap=True)
+    """Where results go; without markup and emoji codes (`jsonrpc:a:1` has one), since much of the text is others'."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def stderr() -> Console:
     """Where progress goes, so that results can be piped."""
-    return Console(highlight=False, markup=False, soft_wrap=True, stderr=True)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
 
 
 def printable(text: str) -> str:

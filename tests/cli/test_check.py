@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import subprocess
 from collections.abc import Callable
 from io import StringIO
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from failover.address import Address
 from failover.cli.app import app
+from failover.cli.terminal import show_json
 from failover.cli.tree import draw
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -31,6 +34,16 @@ def test_a_tree_is_drawn(command: Run) -> None:
     assert any("method block_ip: the JSON-RPC method" in line for line in lines)
     assert any("host ::1: an IPv6 address" in line for line in lines)
     assert any("no method: the event's name" in line for line in lines)
+
+
+def test_text_is_shown_as_it_is() -> None:
+    """What looks like an emoji code or like markup is a socket's name, and in JSON a part of a string."""
+    done = CliRunner().invoke(app, ["check", "virtual:RETRY within=2s (FAILOVER jsonrpc:a:1/[bold] jsonrpc:b:1)"])
+    assert "of 2 s jsonrpc:a:1/[bold] is sure of" in done.stdout
+    printed = StringIO()
+    with contextlib.redirect_stdout(printed):
+        show_json({"text": "jsonrpc:a:1 [bold]:smile:"})
+    assert json.loads(printed.getvalue()) == {"text": "jsonrpc:a:1 [bold]:smile:"}
 
 
 def test_options_are_drawn_where_they_belong() -> None:

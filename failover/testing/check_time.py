@@ -90,7 +90,9 @@ def _gaps(receipt: Receipt, slack: float, event: str) -> list[Finding]:
     """Where the next child of a sequence began long after the one before it had ended."""
     if receipt.side_by_side:
         return []
-    tried = [child for child in receipt.children if isinstance(child, Attempt) or child.children]  # not passed over
+    tried = [  # not passed over; a child may have had it wait, and then turned it away
+        child for child in receipt.children if isinstance(child, Attempt) or child.children or child.ended > child.began
+    ]
     return [
         Finding(
             "moved_on_within",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from failover.event import Event
 from failover.outcome import Outcome, Verdict
 from failover.receipt import Receipt
 from failover.strategies import Failover, Hedge, Retry
@@ -515,6 +516,16 @@ def test_a_trial_may_wait_before_its_attempt() -> None:
         told.event(1, below, at=1.0)
         told.event(2, passed_over("limit", 1.5), at=1.5)
         assert [finding.clause for finding in nobody_left_untried(told.history)] == found
+
+
+def test_a_child_may_have_an_event_wait_in_vain() -> None:
+    """What waited at a child for a turn that never came was at that child meanwhile, not between two."""
+    limit = Node("limit", "Limit", (B,), need=1)
+    for began, found in ((1.2, []), (1.5, ["moved_on_within"])):
+        told = Told(Node("turns", "RoundRobin", (A, limit), quarantine=30.0, need=1))
+        waited = Receipt(Event("E", id="any"), "limit", Outcome.SKIPPED, began, 2.0, reason="no time left")
+        told.event(1, silent("a", 1.0), waited, silent("a", 2.0), at=1.0)
+        assert [finding.clause for finding in moved_on_within()(told.history)] == found
 
 
 def test_settings_of_checkers() -> None:

@@ -20,4 +20,10 @@ def main() -> None:
         if name not in {"typer", "rich"}:
             raise
         sys.exit(f"failover: the command line needs {name}; install it with: pip install 'failover[cli]'")
-    app(prog_name="failover")
+    from failover.cli.terminal import discard_output
+
+    try:
+        app(prog_name="failover")
+    except OSError as error:  # whatever else fails is told where it does
+        discard_output()
+        sys.exit(f"failover: the output can't be written: {error.strerror or error}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
@@ -20,6 +22,7 @@ __all__ = [
     "FAILED",
     "INTERRUPTED",
     "WRONG",
+    "discard_output",
     "exit_status",
     "fail",
     "friendly",
@@ -73,6 +76,11 @@ def printable(text: str) -> str:
 def show_json(data: Any) -> None:
     """Print data as JSON, and nothing else."""
     stdout().print(printable(msgspec.json.format(msgspec.json.encode(data)).decode()))
+
+
+def discard_output() -> None:
+    """Print nothing more: what is left can't be written either, and must not fail once more when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(text: str, status: int) -> NoReturn:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -46,11 +46,13 @@ def begin() -> Iterator[Begin]:
     """Runs `failover` with these words while the test goes on; it has ended when the test has."""
     with ExitStack() as stack:
 
-        def run(*words: str, stderr: int = subprocess.PIPE, **environ: str) -> subprocess.Popen[str]:
+        def run(
+            *words: str, stdout: int | IO[str] = subprocess.PIPE, stderr: int = subprocess.PIPE, **environ: str
+        ) -> subprocess.Popen[str]:
             running = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-m", "failover.cli", *words],
-                    stdout=subprocess.PIPE,
+                    stdout=stdout,
                     stderr=stderr,
                     text=True,
                     env=environment(environ),

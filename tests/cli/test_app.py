@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points, version
 from itertools import takewhile
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from failover.cli import main
 from failover.cli.app import app
+from tests.cli.conftest import environment
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -43,7 +45,24 @@ def test_help_has_examples(words: list[str]) -> None:
 def test_help_of_send_tells_the_exit_statuses(command: Run) -> None:
     """What scripts rely on is written where they look for it."""
     told = command("send", "--help").stdout
-    assert [line for line in range(8) if f"\n   {line}  " in told] == [0, 2, 3, 4, 5, 6, 7]
+    assert [line for line in range(8) if f"\n   {line}  " in told] == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["--version", "check tcp:a:1", "send jsonrpc:127.0.0.1:1 E_X", "drill --list"])
+def test_output_that_cannot_be_written(words: str, unbuffered: str) -> None:
+    """A full disk is told in one line, and the status isn't that of success."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "failover.cli", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environment({"PYTHONUNBUFFERED": unbuffered}),
+        )
+    assert (done.returncode, done.stderr) == (1, "failover: the output can't be written: No space left on device\n")
 
 
 def test_shell_completion(command: Run) -> None:

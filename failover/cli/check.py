@@ -14,7 +14,7 @@ from failover.foresight import shown
 from failover.grammar import VirtualAddress
 from failover.group import Group
 from failover.options import TIME
-from failover.schemes import parse_address
+from failover.schemes import Defaults, parse_address
 from failover.sink import check_seconds
 
 __all__ = ["check"]
@@ -25,6 +25,9 @@ _UNWRAPPED: Final = 10_000  # characters; what is piped somewhere has a line for
 def check(
     socket: Annotated[str, typer.Argument(metavar="SOCKET", help="An address; quote it if it has spaces.")],
     *,
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="How long each socket has that says nothing else, written as --within.")
+    ] = "1s",
     within: Annotated[
         str | None, typer.Option(metavar="TIME", help="Seconds, or with a unit: can a delivery always end by then?")
     ] = None,
@@ -47,9 +50,10 @@ def check(
     """
     with friendly():
         address = parse_address(socket)
-        build(address)  # finds what can be written and still not be meant, such as the same socket twice
-        seconds = None if within is None else _seconds(within)
-        group = Group("check", address)
+        defaults = Defaults(timeout=_seconds("--timeout", timeout))
+        build(address, defaults)  # finds what can be written and still not be meant, such as the same socket twice
+        seconds = None if within is None else _seconds("--within", within)
+        group = Group("check", address, defaults=defaults)
         alone, case = group.worst_case(), group.worst_case(seconds)
     console = stdout()
     if not console.is_terminal:
@@ -68,13 +72,13 @@ def check(
         raise typer.Exit(FAILED)
 
 
-def _seconds(text: str) -> float:
+def _seconds(option: str, text: str) -> float:
     """A time as it is written in an address, or a number of seconds.
 
     Raises:
         ConfigError: it is neither.
     """
     try:
-        return check_seconds("--within", float(text))
+        return check_seconds(option, float(text))
     except ValueError:
         return float(TIME.read(Span(text)))

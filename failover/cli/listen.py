@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections import deque
@@ -16,7 +15,7 @@ import msgspec
 import typer
 
 from failover.address import Span, parse_socket
-from failover.cli.terminal import friendly, printable
+from failover.cli.terminal import discard_output, friendly, printable
 from failover.errors import AddressError, ConfigError
 from failover.subscriber import Request, RpcError, Subscriber, SubscriberStatus
 
@@ -31,6 +30,9 @@ def listen(
     reply: Annotated[str | None, typer.Option(metavar="JSON", help='Confirm with this result instead of "ok".')] = None,
     error: Annotated[int | None, typer.Option(metavar="CODE", help="Refuse every event with this code.")] = None,
     silent: Annotated[bool, typer.Option("--silent", help="Never answer.")] = False,
+    id_param: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The param with an event's id: what comes again isn't printed.")
+    ] = None,
     expose: Annotated[bool, typer.Option("--expose", help="Listen where other machines can reach it.")] = False,
 ) -> None:
     """Receive events, print each (time, sender, method, params) and confirm it. Ctrl-C ends it and prints the counts.
@@ -54,28 +56,33 @@ def listen(
                 f"{host} can be reached from other machines; to listen there, give --expose,"
                 f" or listen on this machine only: 127.0.0.1:{port}"
             )
-        subscriber = Subscriber(host, port, in_order=False, replace_bad_utf8=True)
+        subscriber = Subscriber(host, port, in_order=False, id_param=id_param, replace_bad_utf8=True)
         status = asyncio.run(_listen(subscriber, _answer(reply, error, silent=silent), drain=0.0 if silent else 1.0))
     _say(
         f"{status.requests} events and {status.notifications} notifications over {status.accepted} connections;"
         f" {status.confirmed} confirmed, {status.errors} refused, {status.malformed} malformed"
+        + ("" if id_param is None else f", {status.repeats} repeated")
     )
 
 
 async def _listen(subscriber: Subscriber, answer: Callable[[], object], *, drain: float) -> SubscriberStatus:
     """Serve until a signal says to end."""
     end = asyncio.Event()
+    unwritable: OSError | None = None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, end.set)
 
     @subscriber.default(whole=True)
     def received(request: Request) -> object:  # pyright: ignore[reportUnusedFunction]  # it's registered
+        nonlocal unwritable
         try:
             sys.stdout.write(f"{_line(request)}\n")
             sys.stdout.flush()
-        except BrokenPipeError:  # whoever read it has gone; what wasn't printed isn't confirmed
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:  # what wasn't printed isn't confirmed
+            discard_output()
             end.set()
+            if not isinstance(error, BrokenPipeError):  # that is how whoever read it ends this
+                unwritable = error
             raise RpcError(-32000, "Closing") from None
         return answer()
 
@@ -84,6 +91,8 @@ async def _listen(subscriber: Subscriber, answer: Callable[[], object], *, drain
         await end.wait()
         before = subscriber.status()
         await subscriber.aclose(within=drain)
+    if unwritable is not None:
+        raise unwritable
     return subscriber.status() if drain else before  # whom silence kept waiting is cut off, not refused
 
 
@@ -143,8 +152,9 @@ def _line(request: Request) -> str:
     """One event as it's printed."""
     now = datetime.now().astimezone().isoformat(" ", "milliseconds")
     params = "" if request.params is None else " " + msgspec.json.encode(request.params).decode()
+    event_id = "" if request.event_id is None else f" (id {msgspec.json.encode(request.event_id).decode()})"
     unconfirmed = "" if request.raw_id is not None else " (notification)"
-    return printable(f"{now} {request.peer} {request.method}{params}{unconfirmed}").replace("\n", "\\n")
+    return printable(f"{now} {request.peer} {request.method}{params}{event_id}{unconfirmed}").replace("\n", "\\n")
 
 
 def _say(text: str) -> None:

@@ -32,6 +32,9 @@ def send(
     event_param: Annotated[
         str | None, typer.Option(metavar="NAME", help="Lead the params with the event's name, under this one.")
     ] = None,
+    id_param: Annotated[
+        str | None, typer.Option(metavar="NAME", help="End the params with the event's id, under this name.")
+    ] = None,
     notify: Annotated[bool, typer.Option("--notify", help="Send a notification: nobody confirms it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
@@ -44,6 +47,7 @@ def send(
 
     Exit status:
       0  confirmed, or sent with --notify
+      1  the receipt could not be printed
       2  the address, the params or an option is wrong
       3  rejected: a subscriber answered with an error
       4  unreachable: nobody got it
@@ -60,7 +64,7 @@ def send(
     """
     with friendly():
         raised = Event(event, parse_params(params or []))
-        defaults = Defaults(timeout=timeout, confirm=not notify, event_param=event_param)
+        defaults = Defaults(timeout=timeout, confirm=not notify, event_param=event_param, id_param=id_param)
         receipt = asyncio.run(_deliver(socket, raised, defaults, within))
     if as_json:
         show_json(receipt.to_dict())

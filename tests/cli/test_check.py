@@ -79,6 +79,15 @@ def test_whether_a_time_is_kept(within: str, status: int, answer: str) -> None:
     assert warned == [True] * status
 
 
+@pytest.mark.parametrize("timeout", ["200ms", "0.2"])
+def test_the_timeout_of_sockets_that_say_none(timeout: str) -> None:
+    """--timeout is that of sockets whose text has none, as it is for `failover send`."""
+    text = "virtual:FAILOVER tcp:a:1 tcp:b:1 timeout=1s"
+    done = CliRunner().invoke(app, ["check", "--timeout", timeout, "--within", "1.3", text])
+    assert done.exit_code == 0
+    assert "at worst 1.22 s, 2 attempts, 1 possible duplicate" in done.output.splitlines()
+
+
 def test_warnings_stand_below() -> None:
     """What can't work is told with its path, whether a time is given or not; it is no error."""
     done = CliRunner().invoke(app, ["check", "virtual:FAILOVER tcp:a:1 (RETRY within=1s name=again tcp:b:1)"])
@@ -86,10 +95,11 @@ def test_warnings_stand_below() -> None:
     assert done.output.splitlines()[-1].startswith("warning: FAILOVER > again: one attempt may take all of the 1 s")
 
 
-@pytest.mark.parametrize("within", ["0", "-1", "soon", "5 s", "nan"])
-def test_a_time_that_is_none(within: str) -> None:
+@pytest.mark.parametrize("option", ["--within", "--timeout"])
+@pytest.mark.parametrize("time", ["0", "-1", "soon", "5 s", "nan"])
+def test_a_time_that_is_none(option: str, time: str) -> None:
     """It is refused as other mistakes are."""
-    done = CliRunner().invoke(app, ["check", f"--within={within}", "tcp:a:1"])
+    done = CliRunner().invoke(app, ["check", f"{option}={time}", "tcp:a:1"])
     assert done.exit_code == 2
     assert "failover: " in done.output
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -126,6 +127,29 @@ def test_nobody_reads_any_more(begin: Begin) -> None:
     assert listening.stderr.read().startswith("1 events and 0 notifications over 1 connections; 0 confirmed, 1 refused")
 
 
+def test_a_full_disk(begin: Begin) -> None:
+    """What can't be printed isn't confirmed; listening ends with one line that says why, and status 1."""
+    with Path("/dev/full").open("w") as full:
+        listening = begin("listen", "127.0.0.1:0", stdout=full)
+    assert send(where(listening), "E_A")[0] == 3
+    assert listening.wait(30) == 1
+    assert listening.stderr is not None
+    assert listening.stderr.read() == "failover: No space left on device\n"
+
+
+def test_ids(begin: Begin) -> None:
+    """With --id-param an event's id is printed apart from its params, and what comes again isn't printed again."""
+    listening = begin("listen", "--id-param", "event_id", "127.0.0.1:0")
+    socket_ = where(listening)
+    for number in (1, 1, 2):
+        assert send(socket_, "E_A", "a=1", f"event_id=e-{number}")[0] == 0
+    assert [printed(listening).partition(" E_A ")[2] for _ in range(2)] == [
+        '{"a":"1"} (id "e-1")',
+        '{"a":"1"} (id "e-2")',
+    ]
+    assert "3 confirmed, 0 refused, 0 malformed, 1 repeated\n" in ended(listening)
+
+
 def test_ipv6_and_names(begin: Begin) -> None:
     """This machine's other names are as good: an IPv6 address in brackets, and localhost."""
     listening = begin("listen", "localhost:0")
@@ -155,6 +179,7 @@ def test_other_machines_only_if_exposed(begin: Begin) -> None:
         (["127.0.0.1:0", "--reply", "{"], "not JSON"),
         (["127.0.0.1:0", "--reply", "1", "--silent"], "exclude each other"),
         (["127.0.0.1:0", "--error", "x"], "--error"),
+        (["127.0.0.1:0", "--id-param", ""], "id_param"),
     ],
 )
 def test_mistakes_are_told(words: list[str], said: str) -> None:

@@ -53,6 +53,20 @@ def test_a_name_alone(subscriber: Any) -> None:
     assert subscriber.received == [("E_X", None), ("E_X", {"event": "E_X"})]
 
 
+def test_an_id(subscriber: Any) -> None:
+    """--id-param ends the params with an id of the event's own; --json says which."""
+    done = run("--id-param", "event_id", "--event-param", "event", subscriber.socket, "E_X", "a=1")
+    assert done.exit_code == 0
+    ((_, params),) = subscriber.received
+    assert list(params) == ["event", "a", "event_id"]
+    assert re.fullmatch("[0-9a-f]{32}", params["event_id"])
+
+
+def test_what_was_never_sent_has_no_request_id(refused: str) -> None:
+    """The id that stands in the receipt is one that was on the wire."""
+    assert "request_id" not in json.loads(run("--json", refused, "E_X").stdout)
+
+
 def test_a_notification(subscriber: Any) -> None:
     """--notify waits for no confirmation: sent is all there is to say, with status 0, and it arrives."""
     done = run("--notify", subscriber.socket, "E_X", "a=1")
@@ -168,6 +182,7 @@ def test_replies_that_are_not_utf_8(answer: bytes) -> None:
         (["--timeout", "-1", "jsonrpc:127.0.0.1:1", "E_X"], "timeout must be a number of seconds"),
         (["--within", "0", "jsonrpc:127.0.0.1:1", "E_X"], "within must be a number of seconds"),
         (["--event-param", "", "jsonrpc:127.0.0.1:1", "E_X"], "event_param"),
+        (["--id-param", "", "jsonrpc:127.0.0.1:1", "E_X"], "id_param"),
         (["--timeout", "soon", "jsonrpc:127.0.0.1:1", "E_X"], "--timeout"),
         (["jsonrpc:127.0.0.1:1"], "EVENT"),
     ],

@@ -15,8 +15,7 @@ from failover.foresight import Resolve, WorstCase, at_once
 from failover.outcome import Outcome, fan_out_outcome
 from failover.receipt import Attempt, Receipt
 from failover.records import LateConfirmation, Silence, notify
-from failover.sequential import partial_receipt
-from failover.sink import Status, deliver_many, left_by, start, untold
+from failover.sink import Status, deliver_many, left_by, partial_receipt, start, untold
 from failover.strategy import Child, Declared, Strategy
 
 __all__ = ["FanOut"]

@@ -18,11 +18,11 @@ from failover.errors import ClosedError, ConfigError, EventError, UsageError, Wr
 from failover.event import Event
 from failover.grammar import VirtualAddress
 from failover.group import Group
+from failover.health import QUARANTINE
 from failover.net.peers import Peers
 from failover.receipt import Receipt
 from failover.records import Observer, check_observers
 from failover.schemes import Defaults
-from failover.sequential import QUARANTINE
 from failover.sink import Sink, check_deadline, check_kind, check_name, check_seconds
 from failover.strategy import Declared, declared, skipped
 from failover.subscription import Key, Place, Subscription, Subscriptions

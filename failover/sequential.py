@@ -12,27 +12,25 @@ from typing import Final
 from attrs import Factory, define, field
 from msgspec.structs import replace
 
-from failover.errors import ConfigError
 from failover.event import Event
 from failover.foresight import Resolve, WorstCase, in_turn, moving_on, shared
-from failover.health import QUARANTINE, Health
-from failover.outcome import Outcome, Verdict, sequential_outcome
+from failover.health import Health
+from failover.judging import Judging
+from failover.outcome import Outcome, sequential_outcome
 from failover.receipt import Receipt
-from failover.records import OnTrial, PushedBack, Silence
-from failover.sink import Opening, Sink, deliver_many, left_by, left_of, untold
-from failover.strategy import Child, Declared, Strategy, skipped
+from failover.sink import Sink, deliver_many, left_by, left_of, partial_receipt
+from failover.strategy import Child, Declared, skipped
 
-__all__ = ["QUARANTINE", "Sequential", "partial_receipt"]
+__all__ = ["Sequential"]
 
 _LAST_RESORT: Final = "last resort: all are quarantined"
 _TIME_OVER: Final = "its quarantine is over"
 _NO_OTHER: Final = "in slow start, and no other took it"
 _CONFIRMED: Final = Outcome.CONFIRMED
 _LATE: Final = "no time left before the deadline"
-_ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
 
 
-class Sequential(Strategy):
+class Sequential(Judging):
     """One child after the other until the event is settled. Subclasses say in which order.
 
     A child whose receipt is evidence against it (unreachable, or silent past its own timeout) is quarantined, and comes
@@ -66,23 +64,10 @@ class Sequential(Strategy):
         last_resort: bool = True,
         health: Health | None = None,
     ) -> None:
-        super().__init__(*children, name=name)
-        if health is None:
-            self.health = Health() if quarantine is None else Health(quarantine=quarantine)
-        elif quarantine is not None:
-            raise ConfigError(f"{self.name} has a quarantine beside its health: write Health(quarantine={quarantine})")
-        elif not isinstance(health, Health):
-            raise ConfigError(f"the health of {self.name} must be a Health, e.g. Health(failures=3), not {health!r}")
-        else:
-            self.health = health
-        self.quarantine = self.health.quarantine
-        self.quarantine_rejected = quarantine_rejected
+        super().__init__(
+            *children, name=name, quarantine=quarantine, quarantine_rejected=quarantine_rejected, health=health
+        )
         self.last_resort = last_resort
-
-    async def open(self, opening: Opening) -> None:
-        """Open all children; see `Strategy.open`."""
-        self._draw = opening.rng.random
-        await super().open(opening)
 
     @property
     def tries(self) -> int:
@@ -349,49 +334,6 @@ class Sequential(Strategy):
                 tried.extend(self._passed_over(event, held[position + 1 :]))
                 return
 
-    def silent(self, child: Child, news: Silence) -> None:
-        """Hold it against a child that it was silent past its own timeout; after the last one, this one is silent."""
-        if self.quarantine:
-            self._fault(child, "no reply although nobody waited any more", news.at)
-            if all(other.out_until > news.at for other in self.children):
-                self._tell(Silence(self.name, news.attempt, news.at))
-
-    def _judge(self, child: Child, receipt: Receipt) -> None:
-        """Draw the consequences of a child's receipt for its standing."""
-        outcome = receipt.outcome
-        if receipt.at_fault or (outcome is Outcome.REJECTED and self.quarantine_rejected):
-            if self.quarantine:
-                self._fault(child, receipt.reason or outcome.value, receipt.ended)
-        elif outcome in _ALIVE:
-            if not child.steady:
-                self.take_back(child, f"it answered: {outcome.value}", receipt.ended)
-            if receipt.verdict is Verdict.BUSY:
-                self._push_back(child, receipt)
-
-    def _fault(self, child: Child, reason: str, now: float) -> None:
-        """Count a failure of a child; take it out if that is enough."""
-        seconds = child.fail(now, self._draw() if self.health.jitter else 0.5)
-        if seconds is not None:
-            self.take_out(child, seconds, reason, now)
-
-    def _push_back(self, child: Child, receipt: Receipt) -> None:
-        """Pass a child over for as long as it asks for; it is busy, not broken."""
-        seconds = receipt.retry_after
-        if seconds is not None:
-            until = child.push_back(receipt.ended, seconds)
-            self._note(PushedBack(self.name, child.name, until, receipt.reason, receipt.ended))
-
-    def _on_trial(self, child: Child, why: str, count: int = 1) -> None:
-        """Count events that begin at a child which is not in service without reserve."""
-        if child.out_until and not child.trial:
-            self._note(OnTrial(self.name, child.name, why, self._now()))
-        child.trial += count
-
-    def _judge_all(self, child: Child, receipts: Iterable[Receipt]) -> None:
-        """The same for a batch: the newest evidence counts, whichever event it came with."""
-        for receipt in sorted(receipts, key=lambda receipt: receipt.ended):
-            self._judge(child, receipt)
-
     def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
         if held:
             tried = [*self._passed_over(event, held, tried[0].began if tried else None), *tried]
@@ -449,17 +391,6 @@ class _Batch:
     def done(self, index: int) -> int:
         """How many children are behind an event."""
         return len(self.tried.get(index, ())) + len(self.held.get(index, ()))
-
-
-def partial_receipt(sink: Sink, event: Event, begun: Awaitable[Receipt], ending: BaseException) -> Receipt:
-    """What a cancelled child leaves: of a socket the abandoned attempt, else what travels with the cancellation."""
-    abandon: Callable[..., Receipt | None] | None = getattr(sink, "abandon", None)
-    left = None if abandon is None else abandon(begun, "cancelled")
-    if left is None:
-        left = getattr(ending, "receipt", None)
-    if left is None:
-        return untold(event, sink, asyncio.get_running_loop().time())
-    return left if left.event is event else replace(left, event=event)  # a socket that was closed has forgotten it
 
 
 def _at_fault(receipt: Receipt) -> bool:

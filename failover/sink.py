@@ -9,6 +9,7 @@ from math import inf
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from attrs import Factory, field, frozen
+from msgspec.structs import replace
 
 from failover.address import Address
 from failover.errors import ConfigError
@@ -31,6 +32,7 @@ __all__ = [
     "left_by",
     "left_of",
     "open_sink",
+    "partial_receipt",
     "start",
     "untold",
     "watch",
@@ -230,6 +232,17 @@ def untold(event: Event, sink: Sink, began: float) -> Attempt:
     """
     now = asyncio.get_running_loop().time()
     return Attempt(event, sink.name, Outcome.ABANDONED, began, now, reason="cancelled", sent=True)
+
+
+def partial_receipt(sink: Sink, event: Event, begun: Awaitable[Receipt], ending: BaseException) -> Receipt:
+    """What a cancelled child leaves: of a socket the abandoned attempt, else what travels with the cancellation."""
+    abandon: Callable[..., Receipt | None] | None = getattr(sink, "abandon", None)
+    left = None if abandon is None else abandon(begun, "cancelled")
+    if left is None:
+        left = getattr(ending, "receipt", None)
+    if left is None:
+        return untold(event, sink, asyncio.get_running_loop().time())
+    return left if left.event is event else replace(left, event=event)  # a socket that was closed has forgotten it
 
 
 def watch(sink: Sink, watcher: Callable[[News], None]) -> None:

@@ -17,8 +17,7 @@ from failover.event import Event
 from failover.foresight import Resolve, WorstCase, shown, shown_count
 from failover.pacing import PolicyState, WaitPolicy, delay, is_random
 from failover.receipt import Receipt
-from failover.sequential import partial_receipt
-from failover.sink import Opening, check_seconds, deliver_many, left_of
+from failover.sink import Opening, check_seconds, deliver_many, left_of, partial_receipt
 from failover.strategies.budget import Budget
 from failover.strategies.wrapper import Wrapper
 from failover.strategy import Declared

@@ -29,7 +29,15 @@ WORDS = {
     "health",
     "foresight",
 } | TEXT
-BASES = {"sink", "strategy", "sequential", "fan_out", "held", "probing"}  # of the words these alone know the loop
+BASES = {
+    "sink",
+    "strategy",
+    "judging",
+    "sequential",
+    "fan_out",
+    "held",
+    "probing",
+}  # of the words these alone know the loop
 
 # Lowest first. A module is named by what follows `failover.` first; it imports its own layer and those below it.
 LAYERS = {

@@ -26,10 +26,13 @@ def simulated(*replies: Reply, main: Callable[[], Coroutine[object, object, None
     script = list(replies)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            for text in data.replace(b"}{", b"}\n{").splitlines():
-                reply = script.pop(0) if len(script) > 1 else script[0]
-                await reply(json.loads(text)["id"], writer)
+        try:
+            while data := await reader.read(65536):
+                for text in data.replace(b"}{", b"}\n{").splitlines():
+                    reply = script.pop(0) if len(script) > 1 else script[0]
+                    await reply(json.loads(text)["id"], writer)
+        finally:
+            writer.close()
 
     async def start() -> None:
         server = await asyncio.start_server(serve, "app", 80)

@@ -286,9 +286,11 @@ class Sequential(Judging):
         trial = True
         for index in exhausted:
             event, tried, held = batch.so_far(index)
-            if any(not child.out_until for child in held):
-                batch.orders[index] = iter([child for child in held if not child.out_until])
-                batch.held[index] = [child for child in held if child.out_until]
+            now = self._now()
+            back = [child for child in held if not child.out_until and child.admits(now, -child.trial)]  # nor busy
+            if back:
+                batch.orders[index] = iter(back)
+                batch.held[index] = [child for child in held if child not in back]
                 batch.again.add(index)
                 again.append(index)
             elif held and trial:

@@ -17,6 +17,7 @@ from failover.strategies import (
 )
 from tests.doubles import (
     BUSY,
+    SILENT,
     YES,
     FastSink,
     opened,
@@ -96,6 +97,24 @@ def test_a_busy_child_is_the_last_resort_too() -> None:
             await strategy.deliver(EVENT)
             receipts = await asyncio.gather(*[strategy.deliver(EVENT) for _ in range(3)])
             assert [receipt.outcome.value for receipt in receipts] == ["confirmed", "skipped", "skipped"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_batch_while_all_are_busy(*, slow: bool) -> None:
+    """It ends, and nobody is asked again and again in one moment: busy children are its last resort."""
+
+    async def main() -> None:
+        script = (SILENT, YES) if slow else ()
+        sink = FastSink("a", *script, evolve(BUSY, error=asks(60)), YES.after(1))
+        async with opened(Failover(sink, quarantine=1)) as strategy:
+            for _ in range(len(script) + 1):
+                await strategy.deliver(EVENT)
+            assert strategy.children[0].in_slow_start is slow
+            receipts = await strategy.deliver_many([EVENT] * 3)
+            assert [outcomes(receipt) for receipt in receipts] == [[("a", "confirmed")]] * 3
+            assert {receipt.children[0].why for receipt in receipts} == {"last resort: all are quarantined"}
 
     run(main())
 

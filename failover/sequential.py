@@ -266,7 +266,7 @@ class Sequential(Judging):
                 )  # fmt: skip
                 continue
             simple = usual = False
-            if failed and receipt.outcome is Outcome.SKIPPED and not receipt.settled:
+            if failed and not receipt.settled and all(one.outcome is Outcome.SKIPPED for one in receipt.walk()):
                 batch.orders[index] = chain((child,), batch.orders[index])  # spared when one failed: look again
                 unsettled.append(index)
                 continue

@@ -13,10 +13,10 @@ from failover.errors import ConfigError
 from failover.event import Event
 from failover.receipt import Receipt
 from failover.sink import Sink, deliver_many, open_sink
-from failover.strategies import DeadLetter
+from failover.strategies import DeadLetter, Failover
 from failover.strategies.dead_letter import as_it_was
 from tests.contract import check_sink
-from tests.doubles import ANSWERS, DOWN, NO, SILENT, YES, FastSink, PlainSink, now, opened, opening, outcomes, run
+from tests.doubles import ANSWERS, DOWN, FULL, NO, SILENT, YES, FastSink, PlainSink, now, opened, opening, outcomes, run
 
 EVENT = Event("E_A", {"caller": "alice"}, id="call-1")
 TAKEN = ("YES", "NOTED", "DONE")
@@ -146,6 +146,22 @@ def test_cancelled(kind: type[PlainSink], moment: float) -> None:
             assert getattr(caught.value, "receipt").children[0].sink == "child"  # noqa: B009
             assert asyncio.all_tasks() == {asyncio.current_task()}
             assert tree.status().in_flight == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+def test_a_letter_that_failed_is_not_forgotten(kind: type[PlainSink]) -> None:
+    """In a batch, one that was skipped at the child and then tried in vain as a letter is in the receipt."""
+
+    async def main() -> None:
+        child, to = kind("child", DOWN, FULL), kind("to", DOWN)
+        async with opened(Failover(DeadLetter(child, to, name="kept"), kind("last"))) as tree:
+            failed, skipped = await deliver_many(tree, [Event("E_A", {"n": number}) for number in range(2)])
+            for receipt, first in ((failed, "unreachable"), (skipped, "skipped")):
+                kept, last = receipt.children
+                assert outcomes(kept) == [("child", first), ("to", "unreachable")]
+                assert last.confirmed
 
     run(main())
 

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _FAULTY: Final = (Outcome.UNREACHABLE, Outcome.UNCONFIRMED)
+_ANSWERED: Final = "a probe was answered"
 _TURNED_AWAY: Final = ("stale", "superseded", "no room", "no place to wait", "no time left while it waited")
 _ALIVE: Final = (Outcome.CONFIRMED, Outcome.REJECTED, Outcome.SENT)
 
@@ -83,6 +84,8 @@ def quarantine_kept(history: History) -> list[Finding]:
             continue
         for child in receipt.children:
             changes = taken.get((node.name, child.sink), [])
+            if node.probed:
+                changes = _with_probes(history, node, child.sink, changes)
             given_up = any("amid a wait" in one.reason for one in child.walk())  # then nobody was there to judge it
             if (
                 node.failures == 1
@@ -116,6 +119,7 @@ def back_when_heard(history: History) -> list[Finding]:
         heard = [reply for below in _heard_below(node) for reply in replies.get(below.name, ())]
         holder = history.tree.node(strategy)
         by_itself = holder is None or holder.failback in ("cautious", "eager")
+        probed = holder is not None and holder.probed
         for at, event, late in heard:
             if (
                 late
@@ -127,7 +131,13 @@ def back_when_heard(history: History) -> list[Finding]:
                 findings.append(Finding(clause, text, (event,), at))
         for one in known:
             span = (one.at - window - EPSILON, one.at + EPSILON)
-            if one.up and one.at >= history.since and not any(span[0] <= at <= span[1] for at, _, _ in heard):
+            asked = probed and one.reason == _ANSWERED  # by nothing that is told of
+            if (
+                one.up
+                and not asked
+                and one.at >= history.since
+                and not any(span[0] <= at <= span[1] for at, _, _ in heard)
+            ):
                 text = f"{strategy} took {child} back, and nothing was heard of it"
                 findings.append(Finding(clause, text, (), one.at))
     return findings
@@ -327,6 +337,18 @@ def _sequences(history: History) -> Iterator[tuple[Ended, Node, Receipt]]:
 
 def _at_fault(receipt: Receipt) -> bool:
     return receipt.outcome in _FAULTY if isinstance(receipt, Attempt) else receipt.at_fault
+
+
+def _with_probes(history: History, node: Node, child: str, changes: list[HealthChange]) -> list[HealthChange]:
+    """Changes of a child with the answers to probes among them: each ends the time for which it is out."""
+    answers = [
+        HealthChange(step.at, step.strategy, step.child, up=False, until=step.at, reason=step.reason)
+        for step in history.entries
+        if isinstance(step, HealthStep)
+        and (step.strategy, step.child) == (node.name, child)
+        and step.reason == _ANSWERED
+    ]
+    return sorted([*changes, *answers], key=lambda change: change.since)
 
 
 def _out_at(changes: list[HealthChange], at: float) -> bool:

@@ -54,6 +54,7 @@ def describe(sink: Sink | Address, *, behind: Mapping[str, str] = _NOBODY, defau
                 "failures": int(health.trips_at) if health.ratio is None else 0,
                 "failback": health.failback,
                 "slow_start": 1 if health.failback == "eager" else health.slow_start,
+                "probed": health.probe is not None,
                 "quarantine_rejected": sink.quarantine_rejected,
                 "last_resort": sink.last_resort,
                 "move_on": getattr(sink, "move_on", True),

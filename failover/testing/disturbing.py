@@ -15,7 +15,7 @@ from failover.testing.actions import Action, Confirm
 from failover.testing.calls import Call
 from failover.testing.connections import Accept, AcceptAndStall, Connecting, NeverRead, RefuseConnections
 from failover.testing.history import History
-from failover.testing.plans import ACTS, Disturbance, code_for
+from failover.testing.plans import ACTS, BUSY, Disturbance, code_for
 from failover.testing.subscriber import ScriptedSubscriber
 from failover.testing.vocabulary import action
 from failover.testing.wire import Wire
@@ -196,6 +196,9 @@ _BEHAVIOURS: Final[dict[str, Callable[[Disturbance], Connecting]]] = {
 def act_for(disturbance: Disturbance) -> Action:
     """The action that a disturbance has a subscriber do."""
     amount = disturbance.amount
+    if disturbance.fault == "busy":
+        seconds = 0.01 + 0.5 * amount
+        return action("error", code=BUSY, text="busy", data=seconds if amount < 0.5 else {"retry_after": seconds})  # noqa: PLR2004  # one or the other
     when = ("before", "amid", "after")[int(amount * 3) % 3]
     arguments: dict[str, dict[str, Any]] = {
         "error": {"code": code_for(amount), "delay": 0.02 * amount},

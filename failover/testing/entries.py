@@ -44,6 +44,7 @@ class Node:
         failures: After how many failures in a row it does; 0 if that can't be told from their number.
         failback: How a child comes back, see `failover.health.Health`.
         slow_start: How many answers it takes until one that is back may have any number of events at once.
+        probed: Whether a child that is out is asked, and an answer ends its time.
         quarantine_rejected: Whether an error reply quarantines as well.
         last_resort: Whether it tries quarantined children rather than leaving an event unsettled.
         move_on: Whether an event that a child didn't settle goes on to the next one.
@@ -63,6 +64,7 @@ class Node:
     failures: int = 1
     failback: str = "cautious"
     slow_start: int = 1
+    probed: bool = False
     quarantine_rejected: bool = False
     last_resort: bool = True
     move_on: bool = True

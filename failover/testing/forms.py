@@ -65,7 +65,7 @@ class Form:
 def _order(node: Branch) -> dict[str, Any]:
     """The settings of every sequence that quarantines."""
     return {
-        "quarantine": node.quarantine,
+        "health": node.health,
         "quarantine_rejected": node.quarantine_rejected,
         "last_resort": node.last_resort,
     }

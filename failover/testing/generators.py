@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from failover.errors import ConfigError
+from failover.health import Health
 from failover.policy import OPENSIPS
 from failover.sinks.jsonrpc import AtLimit, jsonrpc
 from failover.strategy import Strategy
@@ -110,7 +111,7 @@ def trees(draw: DrawFn, subscribers: Sequence[str], *, depth: int = 3, width: in
             name,
             kind,
             tuple(children),
-            quarantine=draw(st.sampled_from([1.0, 0.0, 0.1, 30.0])),
+            health=Health(quarantine=draw(st.sampled_from([1.0, 0.0, 0.1, 30.0]))),
             quarantine_rejected=draw(_rarely()),
             last_resort=not draw(_rarely()),
             move_on=not draw(_rarely()),

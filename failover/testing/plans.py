@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from attrs import frozen
+from attrs import Factory, frozen
 
+from failover.health import Failback, Health, Probe
 from failover.sim.seeds import derive
 from failover.sinks.jsonrpc import AtLimit
 from failover.testing.forms import FORMS
@@ -17,8 +18,10 @@ from failover.testing.forms import FORMS
 __all__ = [
     "ACTS",
     "BEHAVIOURS",
+    "BUSY",
     "FAULTS",
     "NETWORK",
+    "PING",
     "Branch",
     "Disturbance",
     "Plan",
@@ -67,11 +70,17 @@ ACTS: Final = (
     "split_utf8",
     "huge",
     "pretty",
+    "busy",
 )
-"""What a subscriber can do with a request, by the names of `failover.testing.ACTIONS`; not those in which it lies."""
+"""What a subscriber can do with a request, by the names of `failover.testing.ACTIONS`, not those in which it lies; and
+`busy`, an error by which it asks to be left alone."""
 FAULTS: Final = (*NETWORK, *BEHAVIOURS, *ACTS)
 """Everything that can go wrong in a schedule."""
 _MOSTLY: Final = ("Failover", "RoundRobin", "Parallel")  # half of all strategies, and some of the other half
+BUSY: Final = -32050
+"""The error code of a subscriber that is busy."""
+PING: Final = "ping"
+"""The method by which children that are out are asked."""
 _CODES: Final = (-32000, -32600, -32602, -32603)
 
 
@@ -102,7 +111,7 @@ class Branch:
         name: Its name.
         kind: Which strategy, as of `failover.testing.forms.FORMS`.
         children: What is below it.
-        quarantine: Seconds, of a sequence.
+        health: The rules by which a sequence takes its children out and back.
         quarantine_rejected: As of `Sequential`.
         last_resort: As of `Sequential`.
         move_on: As of `RoundRobin`.
@@ -113,7 +122,7 @@ class Branch:
     name: str
     kind: str
     children: tuple[Branch | Socket, ...]
-    quarantine: float = 1.0
+    health: Health = Factory(Health)
     quarantine_rejected: bool = False
     last_resort: bool = True
     move_on: bool = True
@@ -203,7 +212,7 @@ def random_plan(seed: int, *, events: int = 40) -> Plan:
     """
     rng = derive(seed, "schedule")
     hosts = [f"app{number}" for number in range(1, rng.randint(1, 4) + 1)]
-    root = _Trees(rng, hosts).root()
+    root = _Trees(rng, derive(seed, "health"), hosts).root()
     hosts = sorted({socket.subscriber for socket in sockets(root)})
     rate = rng.choice((2.0, 10.0, 50.0, 200.0))
     planned = _events(rng, rng.randint(5, events), rate)
@@ -223,8 +232,9 @@ def random_plan(seed: int, *, events: int = 40) -> Plan:
 class _Trees:
     """Draws trees, giving each node a name of its own."""
 
-    def __init__(self, rng: Random, hosts: list[str]) -> None:
+    def __init__(self, rng: Random, rules: Random, hosts: list[str]) -> None:
         self._rng = rng
+        self._rules = rules
         self._hosts = hosts
         self._numbers: dict[str, int] = {}
 
@@ -249,7 +259,7 @@ class _Trees:
             name,
             kind,
             children,
-            quarantine=rng.choice((0.0, 0.1, 0.5, 2.0, 30.0)),
+            health=_health(rng.choice((0.0, 0.1, 0.5, 2.0, 30.0)), self._rules),
             quarantine_rejected=rng.random() < 0.1,
             last_resort=rng.random() < 0.9,
             move_on=rng.random() < 0.95,
@@ -267,6 +277,25 @@ class _Trees:
             confirm=rng.random() < 0.97,
             at_limit=rng.choice(limits),
         )
+
+
+def _health(quarantine: float, rng: Random) -> Health:
+    """Rules with this quarantine; every other time no others than the usual ones."""
+    if rng.random() < 0.5:
+        return Health(quarantine=quarantine)
+    probes = (None, None, Probe(every=0.05, timeout=0.05), Probe(method=PING, every=0.1, timeout=0.1))
+    return Health(
+        quarantine=quarantine,
+        failures=rng.choice((None, 1, 2, 3)),
+        ratio=rng.choice((None, None, 0.3, 0.6, 1.0)),
+        window=rng.choice((0.1, 1.0, 10.0)),
+        growth=rng.choice((1.0, 1.0, 2.0)),
+        longest=rng.choice((0.2, 1.0, 3600.0)),
+        jitter=rng.choice((0.0, 0.0, 0.2, 0.9)),
+        failback=rng.choice(get_args(Failback)),
+        slow_start=rng.choice((1, 2, 4, 64)),
+        probe=rng.choice(probes),
+    )
 
 
 def _events(rng: Random, count: int, rate: float) -> tuple[PlannedEvent, ...]:

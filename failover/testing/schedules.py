@@ -14,25 +14,26 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from attrs import Factory, define, frozen
 
 from failover.group import Group
 from failover.net.options import ConnectionOptions
-from failover.outcome import Outcome
+from failover.outcome import Outcome, Verdict
 from failover.sim.links import log_normal
 from failover.sim.seeds import derive
 from failover.sim.simulation import Simulation
 from failover.sink import Sink
 from failover.sinks.jsonrpc import jsonrpc
+from failover.sinks.verdicts import DEFAULT_VERDICTS
 from failover.testing.actions import Action
 from failover.testing.calls import Call
 from failover.testing.checkers import ALL, Checker
 from failover.testing.disturbing import Disturber
 from failover.testing.forms import FORMS
 from failover.testing.history import History
-from failover.testing.plans import FAULTS, Branch, Plan, PlannedEvent, Socket, random_plan
+from failover.testing.plans import BUSY, FAULTS, PING, Branch, Plan, PlannedEvent, Socket, random_plan
 from failover.testing.plans import sockets as sockets_of
 from failover.testing.stories import Finding
 from failover.testing.subscriber import ScriptedSubscriber
@@ -46,11 +47,25 @@ _PART: Final = 50  # seeds between two words of progress
 _SHOWN: Final = 20  # failed seeds that are printed
 _LEAD: Final = 0.2  # seconds from the start of the simulation to the plan's
 
+_VERDICTS: Final = {**DEFAULT_VERDICTS, BUSY: Verdict.BUSY}
+
 KINDS: Final[dict[str, Callable[..., Sink]]] = {
     **{name: form.kind for name, form in FORMS.items()},
     "Socket": jsonrpc,
 }
 """What trees are made of; replaced in one place to see whether the checkers notice."""
+
+
+@frozen
+class _Pong(Action):
+    """Answers a probe: there is no work to do."""
+
+    name: ClassVar[str] = "pong"
+    is_fault: ClassVar[bool] = False
+
+    def act(self, call: Call) -> None:
+        """Reply."""
+        call.send(call.confirmation())
 
 
 @frozen
@@ -156,6 +171,8 @@ def play(plan: Plan, *, checkers: Sequence[Checker] = ALL) -> Played:
     disturber = Disturber(network, subscribers, history, wire, rng)
 
     def script(where: str, call: Call) -> Action:
+        if call.method == PING:
+            return _Pong()
         wire.request(where, call)
         return disturber.choose(where, call)
 
@@ -228,6 +245,7 @@ def _build(node: Branch | Socket, options: ConnectionOptions) -> Sink:
             timeout=node.timeout,
             confirm=node.confirm,
             at_limit=node.at_limit,
+            verdicts=_VERDICTS,
             options=options,
         )
     arguments, settings = FORMS[node.kind].arguments(node, [_build(child, options) for child in node.children])

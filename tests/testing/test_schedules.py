@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from attrs import evolve
 
 from failover import strategies
+from failover.health import Failback
 from failover.testing import schedules
 from failover.testing.forms import FORMS
 from failover.testing.plans import FAULTS, Branch, Disturbance, Plan, Socket, random_plan, sockets
@@ -58,12 +60,16 @@ def test_every_fault_can_be_met() -> None:
 
 
 def test_plans_are_varied() -> None:
-    """Random plans have all strategies that there are, nesting to depth three, and one to four subscribers."""
+    """Random plans have all strategies, all rules of health, nesting to depth three, and one to four subscribers."""
     plans = [random_plan(seed) for seed in range(300)]
     assert {len(plan.hosts) for plan in plans} == {1, 2, 3, 4}
     assert max(map(depth, plans)) == 3
     assert {node.kind for plan in plans for node in branches(plan.root)} == set(FORMS)
     assert set(strategies.__all__) == set(FORMS)
+    rules = [node.health for plan in plans for node in branches(plan.root)]
+    assert {rule.failback for rule in rules} == set(get_args(Failback))
+    for setting in ("failures", "ratio", "growth", "jitter", "slow_start", "probe"):
+        assert len({getattr(rule, setting) for rule in rules}) > 1
     for plan in plans:
         names = [socket.name for socket in sockets(plan.root)]
         assert len(names) == len(set(names))

@@ -18,6 +18,7 @@ from failover.testing.checkers import (
     ALL,
     Checker,
     Finding,
+    back_when_heard,
     check,
     deadlines_kept,
     fair,
@@ -27,7 +28,7 @@ from failover.testing.checkers import (
     quarantine_kept,
 )
 from failover.testing.describing import describe
-from failover.testing.entries import Answered, Broken, FaultSet, Node, Raised, Silent
+from failover.testing.entries import Answered, Broken, FaultSet, HealthChange, HealthStep, Node, Raised, Silent
 from failover.testing.history import History
 from tests.testing.told import (
     BOTH,
@@ -516,6 +517,19 @@ def test_a_trial_may_wait_before_its_attempt() -> None:
         told.event(1, below, at=1.0)
         told.event(2, passed_over("limit", 1.5), at=1.5)
         assert [finding.clause for finding in nobody_left_untried(told.history)] == found
+
+
+def test_an_answer_to_a_probe_ends_the_time_of_who_asks() -> None:
+    """A child may be tried, and taken back, for an answer to a probe; only of those that probe."""
+    for probed, found in ((True, set[str]()), (False, {"quarantine_kept", "back_when_heard"})):
+        told = Told(evolve(FAILOVER, probed=probed))
+        told.out("a", 1.0)
+        told.history.add(HealthStep(2.0, "failover", "a", "on trial", "a probe was answered"))
+        told.processed(1, "A", 3.01)
+        told.event(1, confirmed("a", 3.0, 3.02), at=3.0)
+        told.out("b", 4.0)
+        told.history.add(HealthChange(5.0, "failover", "b", up=True, reason="a probe was answered"))
+        assert {one.clause for one in [*quarantine_kept(told.history), *back_when_heard(told.history)]} == found
 
 
 def test_a_child_may_have_an_event_wait_in_vain() -> None:

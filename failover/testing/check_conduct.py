@@ -95,7 +95,10 @@ def quarantine_kept(history: History) -> list[Finding]:
             ):
                 text = f"{node.name} did not take out {child.sink}, which was {child.outcome.value}"
                 findings.append(Finding(clause, text, (ended.event,), child.ended))
-            back = any(change.up and abs(change.since - child.began) <= EPSILON for change in changes)
+            back = any(  # in this very moment, or a probe was answered in it
+                (change.up or change.until <= child.began + EPSILON) and abs(change.since - child.began) <= EPSILON
+                for change in changes
+            )
             out = not back and _out_throughout(changes, chosen_by.get(ended.event, child.began), child.began)
             if out and child.outcome is not Outcome.SKIPPED and not child.why:
                 text = f"{node.name} tried {child.sink} although it was out of service"
@@ -125,12 +128,13 @@ def back_when_heard(history: History) -> list[Finding]:
                 late
                 and by_itself
                 and _out_at(known, at)
-                and not any(one.up and abs(one.at - at) <= EPSILON for one in known)
+                and not any(one.up and one.at - EPSILON <= at <= one.since + EPSILON for one in known)
             ):
                 text = f"{child} was heard late, and {strategy} did not take it back"
                 findings.append(Finding(clause, text, (event,), at))
         for one in known:
-            span = (one.at - window - EPSILON, one.at + EPSILON)
+            # A batch waits for room as often as it must, and is judged when all of it has ended.
+            span = (-inf if one.told else one.at - window - EPSILON, one.at + EPSILON)
             asked = probed and one.reason == _ANSWERED  # by nothing that is told of
             if (
                 one.up

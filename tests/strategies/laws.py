@@ -153,8 +153,9 @@ def order_is_kept(played: Played) -> None:
         if kind.key is None or name != "t":  # further down they come as those above have tried them
             continue
         for leaf in played.leaves:
-            if not leaf.name.startswith(name):
-                continue
+            above = (played.sinks.get(leaf.name[:size]) for size in range(1, len(leaf.name)))
+            if not leaf.name.startswith(name) or any(isinstance(sink, FanOut) for sink in above):
+                continue  # side by side only the whole is in order: a mirror's copy, say, goes on by itself
             keys: dict[object, list[Event]] = {}
             for event in leaf.given:
                 if (key := kind.key(event)) is not None:  # a dead letter has none: it holds the event that has one

@@ -542,6 +542,35 @@ def test_a_child_may_have_an_event_wait_in_vain() -> None:
         assert [finding.clause for finding in moved_on_within()(told.history)] == found
 
 
+def test_a_beginning_that_nobody_knows() -> None:
+    """One that was cancelled as its connection broke has no beginning to go by; one that had begun later is found."""
+    for reason, found in (("cancelled", []), ("decided elsewhere", ["moved_on_within"])):
+        told = Told()
+        told.event(1, silent("a", 1.0), attempt("b", ABANDONED, 1.5, 1.5, reason=reason), at=1.0)
+        assert [finding.clause for finding in moved_on_within()(told.history)] == found
+
+
+def test_what_a_batch_tells_when_it_has_ended() -> None:
+    """A child is taken back by old evidence, told late: replies meanwhile add nothing, and those before it count."""
+    for told_at, found in ((9.0, []), (0.0, ["back_when_heard", "back_when_heard"])):
+        told = Told()
+        told.out("a", 1.0)
+        told.event(1, confirmed("a", 0.5, 0.6), at=0.5)
+        told.history.add(HealthChange(8.0, "failover", "a", up=True, reason="it answered: confirmed", told=told_at))
+        told.late(2, "a", 8.5 if told_at else 7.5)
+        assert [finding.clause for finding in back_when_heard(told.history)] == found
+
+
+def test_a_probe_that_is_answered_in_the_very_moment() -> None:
+    """Who moves on in the moment in which a probe is answered may move on to that child, and not before."""
+    for answered, found in ((3.0, []), (3.5, ["quarantine_kept"])):
+        told = Told(evolve(FAILOVER, probed=True))
+        told.out("a", 1.0)
+        told.history.add(HealthStep(answered, "failover", "a", "on trial", "a probe was answered"))
+        told.event(1, confirmed("a", 3.0, 3.02), at=3.0)
+        assert [finding.clause for finding in quarantine_kept(told.history)] == found
+
+
 def test_settings_of_checkers() -> None:
     """Time to move on and the slack of deadlines are set by whoever asks."""
     told = late_timeout()

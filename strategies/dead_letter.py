@@ -55,8 +55,8 @@ class DeadLetter(Wrapper):
     """Delivers to `child`; an event that it doesn't take, for whatever reason, goes to `to`.
 
     Taken means confirmed or sent: what was refused with the verdict `stop` is a dead letter too. If `to` takes it, the
-    event is in safe hands, and `to`'s outcome is the outcome; else it is the child's. A delivery that its caller
-    cancels makes no dead letter: the caller knows.
+    event is in safe hands, and `to`'s outcome is the outcome; else it is the child's, or UNCONFIRMED if `to` may have
+    it and the child did not settle it. A delivery that its caller cancels makes no dead letter: the caller knows.
 
     Args:
         child: A sink or an address.
@@ -171,8 +171,11 @@ class DeadLetter(Wrapper):
             return super()._receipt(event, tried, held)
         receipt, buried = tried
         ruling = buried if _taken(buried) else receipt
+        outcome, verdict = ruling.outcome, ruling.verdict
+        if ruling is receipt and buried.maybe_processed and (not receipt.settled or outcome is Outcome.SKIPPED):
+            outcome, verdict = Outcome.UNCONFIRMED, verdict if receipt.settled else None  # the letter may have arrived
         both = receipt, replace(buried, why="dead letter")
-        return Receipt(event, self.name, ruling.outcome, receipt.began, self._now(), both, ruling.verdict)
+        return Receipt(event, self.name, outcome, receipt.began, self._now(), both, verdict)
 
 
 def _taken(receipt: Receipt) -> bool:

@@ -223,9 +223,14 @@ def _sum(sink: Sink, children: Sequence[Receipt]) -> tuple[Outcome, Verdict | No
     if isinstance(sink, (Mirror, Group)):
         return children[0].outcome, children[0].verdict
     if isinstance(sink, DeadLetter) and len(children) > 1:
-        last = children[-1]
-        ruling = last if last.confirmed or last.outcome is Outcome.SENT else children[0]
-        return ruling.outcome, ruling.verdict
+        first, last = children[0], children[-1]
+        if last.confirmed or last.outcome is Outcome.SENT:
+            return last.outcome, last.verdict
+        if last.maybe_processed and not first.settled:
+            return Outcome.UNCONFIRMED, None
+        if last.maybe_processed and first.outcome is Outcome.SKIPPED:
+            return Outcome.UNCONFIRMED, first.verdict
+        return first.outcome, first.verdict
     if isinstance(sink, FanOut):
         return fan_out_outcome(children, sink.need)
     return sequential_outcome(children)

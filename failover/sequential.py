@@ -105,9 +105,9 @@ class Sequential(Judging):
                 if limit is None:
                     tried.append(skipped(event, child.name, self._now(), _LATE))
                     continue
+            begun = child.start(event, deadline=limit)
             if not steady:
                 self._on_trial(child, _TIME_OVER)
-            begun = child.start(event, deadline=limit)
             try:
                 receipt = await begun
             except asyncio.CancelledError as cancelled:
@@ -321,8 +321,8 @@ class Sequential(Judging):
                     tried.append(skipped(event, child.name, now, _LATE))
                     continue
             why = _NO_OTHER if back else _LAST_RESORT
-            self._on_trial(child, why)
             begun = child.start(event, deadline=limit)
+            self._on_trial(child, why)
             try:
                 receipt = await begun
             except asyncio.CancelledError as cancelled:

@@ -10,6 +10,7 @@ import pytest
 
 from failover.event import Event
 from failover.health import Failback, Health, Probe
+from failover.receipt import Receipt
 from failover.records import OnTrial, Quarantined, Record, Recovered, Reinstated
 from failover.sequential import Sequential
 from failover.sink import Sink
@@ -85,6 +86,25 @@ def test_receipts_say_why_a_child_on_trial_or_in_slow_start_was_passed_over() ->
             receipt = (await both)[2]
             assert receipt.children[0].reason == "in slow start, as much in flight as it may have: 2"
             assert status.reason == receipt.children[0].reason
+
+    run(main())
+
+
+@pytest.mark.parametrize("seconds", [30, 0])
+def test_a_trial_that_can_not_begin_is_none(seconds: int) -> None:
+    """A sink that raises where it should begin, which is its misuse, doesn't keep its trial's place for ever."""
+
+    class Raising(FastSink):
+        def start(self, event: Event, *, deadline: float | None = None) -> asyncio.Future[Receipt]:
+            raise RuntimeError("not to be begun")
+
+    async def main() -> None:
+        async with opened(Failover(Raising("a"))) as strategy:
+            strategy.take_out(strategy.children[0], 30, "a test", 0.0)
+            await asyncio.sleep(seconds)  # its time is over, or it is the last resort
+            with pytest.raises(RuntimeError):
+                await strategy.deliver(EVENT)
+            assert strategy.children[0].trial == 0
 
     run(main())
 

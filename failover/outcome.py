@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from failover.receipt import Receipt
 
-__all__ = ["Outcome", "Verdict", "fan_out_outcome", "sequential_outcome"]
+__all__ = ["Outcome", "Verdict", "dead_letter_outcome", "fan_out_outcome", "sequential_outcome"]
 
 
 class Outcome(enum.Enum):
@@ -86,6 +86,19 @@ def fan_out_outcome(children: Sequence[Receipt], need: int) -> tuple[Outcome, Ve
 def _full(children: Sequence[Receipt]) -> tuple[Outcome, Verdict | None]:
     processed = any(child.maybe_processed for child in children)
     return Outcome.UNCONFIRMED if processed else Outcome.SKIPPED, Verdict.STOP
+
+
+def dead_letter_outcome(child: Receipt, letter: Receipt) -> tuple[Outcome, Verdict | None]:
+    """Outcome and verdict of an event that a child didn't take and that went elsewhere.
+
+    Whoever took the letter has the event: its outcome. Else the child's, but UNCONFIRMED if the letter may have arrived
+    and the child had not settled the event, or had never been given it.
+    """
+    if letter.confirmed or letter.outcome is Outcome.SENT:
+        return letter.outcome, letter.verdict
+    if letter.maybe_processed and (not child.settled or child.outcome is Outcome.SKIPPED):
+        return Outcome.UNCONFIRMED, child.verdict if child.settled else None
+    return child.outcome, child.verdict
 
 
 def _unsettled(children: Sequence[Receipt]) -> tuple[Outcome, Verdict | None]:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from failover.errors import ConfigError
 from failover.event import Event
 from failover.foresight import Resolve, WorstCase, foresee, in_turn, shown
-from failover.outcome import Outcome
+from failover.outcome import Outcome, dead_letter_outcome
 from failover.receipt import Receipt
 from failover.sink import check_seconds, deliver_many, left_of
 from failover.strategies.wrapper import Wrapper
@@ -170,10 +170,7 @@ class DeadLetter(Wrapper):
         if len(tried) == 1:
             return super()._receipt(event, tried, held)
         receipt, buried = tried
-        ruling = buried if _taken(buried) else receipt
-        outcome, verdict = ruling.outcome, ruling.verdict
-        if ruling is receipt and buried.maybe_processed and (not receipt.settled or outcome is Outcome.SKIPPED):
-            outcome, verdict = Outcome.UNCONFIRMED, verdict if receipt.settled else None  # the letter may have arrived
+        outcome, verdict = dead_letter_outcome(receipt, buried)
         both = receipt, replace(buried, why="dead letter")
         return Receipt(event, self.name, outcome, receipt.began, self._now(), both, verdict)
 

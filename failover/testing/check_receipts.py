@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from failover.outcome import Outcome, fan_out_outcome, sequential_outcome
+from failover.outcome import Outcome, dead_letter_outcome, fan_out_outcome, sequential_outcome
 from failover.receipt import Attempt, Receipt
 from failover.testing.check_truth import EPSILON
 from failover.testing.entries import Attempted, Node
@@ -150,8 +150,7 @@ def _sum(node: Node, children: Sequence[Receipt]) -> Outcome:
     if node.kind == "Mirror":
         return children[0].outcome
     if node.kind == "DeadLetter" and len(children) > 1:
-        taken = children[1].confirmed or children[1].outcome is Outcome.SENT
-        return children[1 if taken else 0].outcome
+        return dead_letter_outcome(children[0], children[1])[0]
     if node.side_by_side or node.kind == "Hedge":
         return fan_out_outcome(children, node.need)[0]
     return sequential_outcome(children)[0]

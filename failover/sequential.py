@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
-from typing import Final
+from itertools import chain, repeat
+from typing import Final, TypeAlias
 
 from attrs import Factory, define, field
 from msgspec.structs import replace
@@ -27,11 +26,12 @@ _LAST_RESORT: Final = "last resort: all are quarantined"
 _TIME_OVER: Final = "its quarantine is over"
 _NO_OTHER: Final = "in slow start, and no other took it"
 _CONFIRMED: Final = Outcome.CONFIRMED
+_Legs: TypeAlias = "Mapping[Child, Sequence[int]]"  # which events of a batch go to which child, by their places
 _LATE: Final = "no time left before the deadline"
 
 
 class Sequential(Judging):
-    """One child after the other until the event is settled. Subclasses say in which order.
+    """One child after the other until the event is settled, in declared order unless a subclass has another.
 
     A child whose receipt is evidence against it (unreachable, or silent past its own timeout) is quarantined, and comes
     back as its `health` says. If that leaves an event unsettled, the quarantined ones are tried all the same,
@@ -52,9 +52,6 @@ class Sequential(Judging):
     Source: OpenSIPS event_virtual.
     """
 
-    as_declared = False
-    """Whether the children that are in service are always tried in the declared order."""
-
     def __init__(
         self,
         *children: Declared,
@@ -68,6 +65,8 @@ class Sequential(Judging):
             *children, name=name, quarantine=quarantine, quarantine_rejected=quarantine_rejected, health=health
         )
         self.last_resort = last_resort
+        self.as_declared = type(self).order is Sequential.order
+        """Whether every event tries the children in declared order."""
 
     @property
     def tries(self) -> int:
@@ -86,16 +85,16 @@ class Sequential(Judging):
             found = found.but(self.name, *moving_on(cases), *shared(children, within))
         return found.capped(within)
 
-    @abstractmethod
     def order(self, event: Event) -> Iterable[Child]:
         """The children in the order in which this event tries them; asked once per event, read as far as needed."""
+        return self.children
 
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:  # noqa: C901  # per event: a call less
         """Try the children in order until one settles the event; a deadline is shared among those that are left."""
         tried: list[Receipt] = []
         held: list[Child] = []
         limit = deadline
-        for child in self.order(event):
+        for child in self.children if self.as_declared else self.order(event):
             steady = child.steady
             if not steady and not child.admits(self._now()):
                 held.append(child)
@@ -139,22 +138,20 @@ class Sequential(Judging):
         until: Callable[[Receipt], bool] | None = None,  # each event moves on by itself here
     ) -> list[Receipt]:
         """Deliver a batch: grouped by next child, the unsettled rest goes on to the child after it."""
-        batch = _Batch(events, [iter(self.order(event)) for event in events])
-        waiting: Sequence[int] = range(len(events))
+        batch, legs, exhausted = self._begin_batch(events)
         try:
-            while waiting:
-                legs, exhausted = self._next_legs(batch, waiting)
+            while legs or exhausted:
                 runs = await self._run_legs(batch, legs, deadline)
                 unsettled: list[int] = []
                 for (child, leg), results in zip(legs.items(), runs, strict=True):
                     unsettled += self._take_leg(batch, child, leg, results)
                 if exhausted:
                     unsettled += await self._finish(batch, exhausted, deadline)
-                waiting = sorted(unsettled)
                 if self._loop is None:  # closed meanwhile
-                    for index in waiting:
+                    for index in unsettled:
                         batch.receipts[index] = self._receipt(*batch.so_far(index))
                     break
+                legs, exhausted = self._next_legs(batch, sorted(unsettled))
         except asyncio.CancelledError as cancelled:
             cancelled.receipts = self._left(batch)  # type: ignore[attr-defined]
             raise
@@ -162,7 +159,15 @@ class Sequential(Judging):
             batch.orders.clear()  # an order may count on being dropped, and a traceback holds on to the batch
         return batch.receipts
 
-    def _next_legs(self, batch: _Batch, waiting: Sequence[int]) -> tuple[dict[Child, list[int]], list[int]]:
+    def _begin_batch(self, events: Sequence[Event]) -> tuple[_Batch, _Legs, list[int]]:
+        """A batch, and how it begins."""
+        everything, children = range(len(events)), self.children
+        if events and self.as_declared and children and children[0].steady:  # usual: there is nothing to ask per event
+            return _Batch(events, list(map(iter, repeat(children[1:], len(events))))), {children[0]: everything}, []
+        batch = _Batch(events, [iter(self.order(event)) for event in events])
+        return batch, *self._next_legs(batch, everything)
+
+    def _next_legs(self, batch: _Batch, waiting: Sequence[int]) -> tuple[_Legs, list[int]]:
         """Group what waits by each event's next child; those without one are exhausted."""
         legs: dict[Child, list[int]] = {}
         exhausted: list[int] = []
@@ -185,9 +190,7 @@ class Sequential(Judging):
                 exhausted.append(index)
         return legs, exhausted
 
-    async def _run_legs(
-        self, batch: _Batch, legs: dict[Child, list[int]], deadline: float | None
-    ) -> list[list[Receipt]]:
+    async def _run_legs(self, batch: _Batch, legs: _Legs, deadline: float | None) -> list[list[Receipt]]:
         """Deliver to each child its part of a batch, side by side."""
         events = batch.events
         limit = deadline
@@ -199,10 +202,7 @@ class Sequential(Judging):
                 now = self._now()
                 return [[skipped(events[at], child.name, now, _LATE) for at in leg] for child, leg in legs.items()]
         until = _at_fault if self.quarantine else None
-        runs = [
-            deliver_many(child.sink, [events[index] for index in leg], deadline=limit, until=until)
-            for child, leg in legs.items()
-        ]
+        runs = [deliver_many(child.sink, batch.part(leg), deadline=limit, until=until) for child, leg in legs.items()]
         running: list[asyncio.Task[list[Receipt]]] = []
         on_trial = {child: len(leg) for child, leg in legs.items() if not child.steady}
         for child, count in on_trial.items():
@@ -230,13 +230,13 @@ class Sequential(Judging):
     def _keep(
         self,
         batch: _Batch,
-        legs: dict[Child, list[int]],
+        legs: _Legs,
         running: list[asyncio.Task[list[Receipt]]],
         cancelled: asyncio.CancelledError,
     ) -> None:
         """Keep what the children of a cancelled batch leave of their parts."""
         for position, (child, leg) in enumerate(legs.items()):
-            part = [batch.events[index] for index in leg]
+            part = batch.part(leg)
             left = left_by(running[position], part, child.name) if running else left_of(part, child.name, cancelled)
             self._judge_all(child, left)
             for index, receipt in zip(leg, left, strict=True):
@@ -252,7 +252,7 @@ class Sequential(Judging):
                 batch.receipts[index] = replace(left, reason=why) if why else left
         return batch.receipts
 
-    def _take_leg(self, batch: _Batch, child: Child, leg: list[int], results: list[Receipt]) -> list[int]:
+    def _take_leg(self, batch: _Batch, child: Child, leg: Sequence[int], results: list[Receipt]) -> list[int]:
         """Take what a child made of its part of a batch; return what goes on to the next one."""
         unsettled: list[int] = []
         simple = usual = not batch.tried and not batch.held and child.steady  # so far
@@ -385,6 +385,10 @@ class _Batch:
 
     def __attrs_post_init__(self) -> None:
         self.receipts = [None] * len(self.events)  # type: ignore[list-item]  # each is filled in before it is read
+
+    def part(self, leg: Sequence[int]) -> Sequence[Event]:
+        """The events at some places, in order."""
+        return self.events if len(leg) == len(self.events) else [self.events[index] for index in leg]
 
     def so_far(self, index: int) -> tuple[Event, list[Receipt], list[Child]]:
         """An event, what was tried for it, and which children were passed over."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from failover.event import Event
 from failover.sequential import Sequential
-from failover.strategy import Child
 
 __all__ = ["Failover"]
 
@@ -29,8 +25,3 @@ class Failover(Sequential):
     """
 
     rule = "first in order"
-    as_declared = True
-
-    def order(self, event: Event) -> Iterable[Child]:
-        """The declared order."""
-        return self.children

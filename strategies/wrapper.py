@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from failover.event import Event
 from failover.records import Silence
 from failover.sequential import Sequential
 from failover.strategy import Child, Declared
@@ -25,10 +22,6 @@ class Wrapper(Sequential):
 
     def __init__(self, *children: Declared, name: str | None = None) -> None:
         super().__init__(*children, name=name, quarantine=0)
-
-    def order(self, event: Event) -> Iterable[Child]:
-        """The declared order."""
-        return self.children
 
     def silent(self, child: Child, news: Silence) -> None:
         """A child's silence is its own."""

@@ -148,12 +148,11 @@ class Connection(asyncio.Protocol):
             self._sweep.add(self)
         return True
 
-    def submit_volley(self, volley: Volley, tails: Sequence[bytes], lane: Lane) -> bool:
+    def submit_volley(self, volley: Volley, lane: Lane) -> bool:
         """Send a volley in one go.
 
         Args:
             volley: With everything set but its ids.
-            tails: What goes on the wire after the id of each.
             lane: Where they wait for their replies.
 
         Returns:
@@ -162,15 +161,16 @@ class Connection(asyncio.Protocol):
         if self._out:
             self._flush()
         transport = self._transport
-        if transport is None or not self._ready or self._held or len(tails) > self.room:
+        if transport is None or not self._ready or self._held or len(volley) > self.room:
             return False
-        volley.first_id = first = self.pipeline.begin_many(volley, len(tails), lane)
-        if not first:
+        volley.first_id = self.pipeline.begin_many(volley, len(volley), lane)
+        if not volley.first_id:
             return False
-        if sum(map(len, tails)) <= self._options.write_buffer:
-            transport.write(b"".join([b'{"id":%d%b' % numbered for numbered in enumerate(tails, first)]))
+        requests = volley.requests()
+        if sum(map(len, requests)) <= self._options.write_buffer:
+            transport.write(b"".join(requests))
         else:
-            self._write_large(transport, volley, tails)
+            self._write_large(transport, volley, requests)
         if not self._swept:
             self._swept = True
             self._sweep.add(self)
@@ -337,21 +337,21 @@ class Connection(asyncio.Protocol):
         for exchange in notifications:
             exchange.written(self._loop.time())
 
-    def _write_large(self, transport: asyncio.Transport, volley: Volley, tails: Sequence[bytes]) -> None:
+    def _write_large(self, transport: asyncio.Transport, volley: Volley, requests: Sequence[bytes]) -> None:
         """Write a volley one buffer at a time, as long as the peer takes it."""
         limit = self._options.write_buffer
         chunks: list[bytes] = []
         size = 0
-        rest = enumerate(tails, volley.first_id)
-        for request_id, tail in rest:
-            chunks.append(b'{"id":%d%b' % (request_id, tail))
-            size += len(tail)
+        rest = enumerate(requests, volley.first_id)
+        for _, request in rest:
+            chunks.append(request)
+            size += len(request)
             if size > limit:
                 transport.write(b"".join(chunks))
                 chunks.clear()
                 size = 0
                 if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
-                    self._held |= {volley.unsent(request_id, tail): None for request_id, tail in rest}
+                    self._held |= {volley.unsent(request_id): None for request_id, _ in rest}
         if chunks:
             transport.write(b"".join(chunks))
 

@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw, Struct
 
 from failover.event import Event
 from failover.outcome import Outcome, Verdict
+from failover.protocol.encoding import Dialect
 from failover.protocol.replies import Reply
 from failover.receipt import Attempt, ErrorReply
 
@@ -38,6 +39,8 @@ class Owner(Protocol):
     timeout: float
     watched: bool
     """Whether anybody observes each attempt's end."""
+    dialect: Dialect
+    """How it writes events."""
     confirmed: int
     """How many of its attempts were confirmed."""
 
@@ -87,6 +90,8 @@ class Exchange(Struct, eq=False, gc=False):
     """Cuts it short at a deadline of its own."""
     attempt: Attempt | None = None
     """The record of it, once it has ended."""
+    replies: None = None
+    """It is told of each reply at once: see `failover.protocol.pipeline.Waiting`."""
 
     def of(self, request_id: int) -> Exchange:
         """Itself: see `failover.protocol.pipeline.Waiting`."""
@@ -176,6 +181,9 @@ class Exchange(Struct, eq=False, gc=False):
         )  # fmt: skip  # by position, as above
         self._tell(attempt)
         return attempt
+
+    def answered_together(self, now: float) -> None:
+        """Nothing to do: it has one reply at most."""
 
     def _tell(self, attempt: Attempt) -> None:
         waiter, self.waiter = self.waiter, None

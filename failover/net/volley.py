@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from msgspec import UNSET
 
@@ -21,6 +21,13 @@ __all__ = ["Volley"]
 _CONFIRMED: Final = Outcome.CONFIRMED
 
 
+class ManyWaiter(Waiter, Protocol):
+    """Whoever waits for many exchanges."""
+
+    def ended(self, count: int) -> None:
+        """Take that so many were confirmed; nothing else is to be known of them yet."""
+
+
 class Volley:
     """Stands for the exchanges of some events that were sent together.
 
@@ -35,10 +42,20 @@ class Volley:
         began: Loop time, seconds.
     """
 
-    __slots__ = ("_attempts", "_connection", "_events", "_exchanges", "_owner", "_waiter", "began", "first_id")
+    __slots__ = (
+        "_attempts",
+        "_connection",
+        "_events",
+        "_exchanges",
+        "_owner",
+        "_waiter",
+        "began",
+        "first_id",
+        "replies",
+    )
 
     def __init__(
-        self, events: Sequence[Event], owner: Owner, waiter: Waiter, connection: Connection | None, began: float
+        self, events: Sequence[Event], owner: Owner, waiter: ManyWaiter, connection: Connection | None, began: float
     ) -> None:
         self.began = began
         self.first_id = 0
@@ -47,8 +64,12 @@ class Volley:
         self._owner = owner
         self._waiter = waiter
         self._connection = connection
+        self.replies: list[Reply] = []
         self._attempts: list[Attempt | None] = [None] * len(events)
         self._exchanges: dict[int, Exchange] = {}  # by their place
+
+    def __len__(self) -> int:
+        return len(self._events)
 
     def apart(self, exchanges: Iterable[Exchange]) -> None:
         """They were not sent together: take the exchange of each."""
@@ -64,28 +85,45 @@ class Volley:
             )
         return exchange
 
-    def unsent(self, request_id: int, tail: bytes) -> Exchange:
+    def requests(self) -> list[bytes]:
+        """What goes on the wire."""
+        return self._owner.dialect.requests(self._events, self.first_id)
+
+    def unsent(self, request_id: int) -> Exchange:
         """The exchange of a request that has not left after all, with what is to be sent."""
         exchange = self.of(request_id)
         exchange.sent = False
-        exchange.tail = tail
+        exchange.tail = self._owner.dialect.tail(exchange.event)
         return exchange
 
     def answered(self, reply: Reply, now: float) -> None:
         """Take the reply to one of them."""
-        owner = self._owner
-        waiter = self._waiter
-        if reply.error is not UNSET or reply.result is UNSET or owner.watched or self._exchanges or waiter.done():
-            self.of(reply.id).answered(reply, now)
+        self.of(reply.id).answered(reply, now)
+
+    def answered_together(self, now: float) -> None:
+        """Take the replies that came in one piece: a plain confirmation leaves its attempt."""
+        replies, self.replies = self.replies, []
+        owner, waiter = self._owner, self._waiter
+        if owner.watched or self._exchanges or waiter.done():
+            for reply in replies:
+                self.answered(reply, now)
             return
-        owner.confirmed += 1
-        place = reply.id - self.first_id
-        result = reply.result.copy()  # else it would keep everything read with it in memory
-        self._attempts[place] = attempt = Attempt(
-            self._events[place], owner.name, _CONFIRMED, self.began, now, (), None, "", "", False, "", reply.id, True,  # noqa: FBT003  # by position, at half the cost
-            None, result,
-        )  # fmt: skip
-        waiter.set_result(attempt)
+        name, began, first = owner.name, self.began, self.first_id
+        events, attempts = self._events, self._attempts
+        confirmed = 0
+        for reply in replies:
+            if reply.error is not UNSET or reply.result is UNSET:
+                self.answered(reply, now)
+                continue
+            request_id = reply.id
+            place = request_id - first
+            attempts[place] = Attempt(
+                events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
+                reply.result.copy(),  # else it would keep everything read with it in memory
+            )  # fmt: skip
+            confirmed += 1
+        owner.confirmed += confirmed
+        waiter.ended(confirmed)
 
     def attempts(self) -> list[Attempt]:
         """What each of them has left, in order; all have ended by then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -59,6 +60,18 @@ class Dialect:
     def request(self, request_id: int, tail: bytes) -> bytes:
         """A whole request: an id, and the tail that `tail` made."""
         return b'{"id":%d%b' % (request_id, tail)
+
+    def requests(self, events: Iterable[Event], first_id: int) -> list[bytes]:
+        """Whole requests under ids in a row."""
+        if self._adds:
+            return [b'{"id":%d%b' % (request_id, self.tail(event)) for request_id, event in enumerate(events, first_id)]
+        heads, head, tail = self._heads, self._head, self.tail
+        return [
+            b'{"id":%d%b%b}' % (request_id, heads.get(event.name) or head(event.name), event.body)
+            if event.body is not None
+            else b'{"id":%d%b' % (request_id, tail(event))
+            for request_id, event in enumerate(events, first_id)
+        ]
 
     def notification(self, tail: bytes) -> bytes:
         """A whole notification from the tail that `tail` made."""

@@ -23,8 +23,16 @@ class Waiting(Protocol):
 
     began: float
 
+    @property
+    def replies(self) -> list[Reply] | None:
+        """Where replies are put that come together, for `answered_together`; None to be told of each by `answered`."""
+        ...
+
     def answered(self, reply: Reply, now: float) -> None:
         """A reply came. If its exchange has ended by then, this is a late confirmation (or refusal)."""
+
+    def answered_together(self, now: float) -> None:
+        """Some came, which are in `replies` now."""
 
     def of(self, request_id: int) -> Exchange:
         """The exchange of one id."""
@@ -189,13 +197,19 @@ class Pipeline:
         """Take bytes from the peer, settle what they answer, and return what they don't."""
         faults: list[Malformed | Stray] = []
         only = self._only
+        together: list[Waiting] = []
         for reply in self._framer.feed(data):
             if type(reply) is Reply:
                 waiting = only.pop(reply.id, None) if only is not None else self._claim(reply.id)
                 if waiting is not None:
                     self.pending -= 1
                     self.answered += 1
-                    waiting.answered(reply, now)
+                    if (replies := waiting.replies) is None:
+                        waiting.answered(reply, now)
+                    else:
+                        if not replies:
+                            together.append(waiting)
+                        replies.append(reply)
                 elif (exchange := self._remembered(reply.id, now)) is not None:
                     self.late += 1
                     exchange.answered(reply, now)
@@ -206,6 +220,8 @@ class Pipeline:
                 assert isinstance(reply, Malformed)  # noqa: S101  # narrows the type; the framer has no third kind
                 self.malformed += 1
                 faults.append(reply)
+        for waiting in together:
+            waiting.answered_together(now)
         return faults
 
     def expire(self, now: float) -> float:

@@ -325,11 +325,11 @@ class JsonRpcSink:
         connection = self._connection
         lane = self._lane
         volley = Volley(events, self, batch, connection, asyncio.get_running_loop().time())
+        sent = False
         if self._plain and lane is not None and connection is not None and not connection.closed:
-            tail = self.dialect.tail
-            if connection.submit_volley(volley, [tail(event) for event in events], lane):
-                return volley
-        volley.apart(self._begin(event, batch, None) for event in events)
+            sent = connection.submit_volley(volley, lane)
+        if not sent:
+            volley.apart(self._begin(event, batch, None) for event in events)
         return volley
 
     def _room(self) -> int:

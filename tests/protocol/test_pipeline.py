@@ -26,7 +26,8 @@ class Probe:
         self.remembered = remembered
         self.then = then
         self.told: list[tuple[str, float]] = []
-        self.replies: list[Reply] = []
+        self.heard: list[Reply] = []
+        self.replies: list[Reply] | None = None
 
     def of(self, request_id: int) -> Probe:
         """Itself."""
@@ -34,8 +35,12 @@ class Probe:
 
     def answered(self, reply: Reply, now: float) -> None:
         """Its reply."""
-        self.replies.append(reply)
+        self.heard.append(reply)
         self._tell("answered", now)
+
+    def answered_together(self, now: float) -> None:
+        """It has its own reply at once."""
+        raise AssertionError
 
     def expired(self, now: float) -> bool:
         """Its timeout."""
@@ -75,7 +80,7 @@ def test_any_order_and_any_segmentation(order: Sequence[int], places: list[int],
     for low, high in itertools.pairwise(edges):
         assert pipeline.receive(stream[low:high], 0.5) == []
     for request_id, probe in probes.items():
-        (answer,) = probe.replies
+        (answer,) = probe.heard
         assert isinstance(answer.result, msgspec.Raw)
         assert bytes(answer.result) == b"%d" % (request_id - 1000)
         assert probe.told == [("answered", 0.5)]

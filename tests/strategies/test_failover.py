@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -13,6 +13,7 @@ from failover.event import Event
 from failover.outcome import Outcome
 from failover.records import LateConfirmation, Quarantined, Record, Reinstated, Silence
 from failover.strategies import Failover
+from failover.strategy import Child
 from tests.doubles import (
     ANSWERS,
     DOWN,
@@ -421,3 +422,22 @@ def test_bad_children() -> None:
             Failover(several)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="the name of a strategy must be a non-empty string, not ''"):
         Failover(PlainSink("a"), name="")
+
+
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+def test_a_subclass_with_an_order_of_its_own_is_asked_for_it(kind: type[PlainSink]) -> None:
+    """An event alone and each event of a batch go where the subclass says, not where the base would send them."""
+
+    class Backwards(Failover):
+        def order(self, event: Event) -> Iterable[Child]:
+            return reversed(self.children)
+
+    async def main() -> None:
+        children = sinks(kind, ("YES", "YES"))
+        async with opened(Backwards(*children)) as strategy:
+            assert not strategy.as_declared
+            await strategy.deliver(EVENT)
+            await strategy.deliver_many([EVENT, EVENT])
+            assert [len(child.given) for child in children] == [0, 3]
+
+    run(main())

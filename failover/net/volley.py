@@ -101,29 +101,25 @@ class Volley:
         self.of(reply.id).answered(reply, now)
 
     def answered_together(self, now: float) -> None:
-        """Take the replies that came in one piece: a plain confirmation leaves its attempt."""
+        """Take the replies that came in one piece: if all are plain confirmations, each leaves its attempt."""
         replies, self.replies = self.replies, []
         owner, waiter = self._owner, self._waiter
-        if owner.watched or self._exchanges or waiter.done():
+        results = [reply.result for reply in replies if reply.error is UNSET and reply.result is not UNSET]
+        if len(results) < len(replies) or owner.watched or self._exchanges or waiter.done():
             for reply in replies:
                 self.answered(reply, now)
             return
+        owner.confirmed += len(results)
+        waiter.ended(len(results))  # before they are written down: the peer has something to do meanwhile
         name, began, first = owner.name, self.began, self.first_id
         events, attempts = self._events, self._attempts
-        confirmed = 0
-        for reply in replies:
-            if reply.error is not UNSET or reply.result is UNSET:
-                self.answered(reply, now)
-                continue
+        for reply, result in zip(replies, results, strict=True):
             request_id = reply.id
             place = request_id - first
             attempts[place] = Attempt(
                 events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
-                reply.result.copy(),  # else it would keep everything read with it in memory
+                result.copy(),  # else it would keep everything read with it in memory
             )  # fmt: skip
-            confirmed += 1
-        owner.confirmed += confirmed
-        waiter.ended(confirmed)
 
     def attempts(self) -> list[Attempt]:
         """What each of them has left, in order; all have ended by then."""

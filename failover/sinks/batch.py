@@ -81,17 +81,18 @@ class Batch:
             volley.abandon(reason, now)
 
     def set_result(self, attempt: Attempt, /) -> None:
-        """Take an ended attempt."""
+        """Take an ended attempt; once this turn's have all ended, others are sent in their place."""
+        self._outstanding -= 1
         if self._until is not None and attempt.outcome is not _CONFIRMED and self._until(attempt):
             self._stopped = True
-        self.ended(1)
-
-    def ended(self, count: int) -> None:
-        """Count as many off; once this turn's have all ended, others are sent in their place."""
-        self._outstanding -= count
         if not self._woken:
             self._woken = True
             self._loop.call_soon(self.feed)
+
+    def ended(self, count: int) -> None:
+        """Take that so many were confirmed, and send others in their place."""
+        self._outstanding -= count
+        self.feed()
 
     def feed(self) -> None:
         """Send as many as there is room for, one at least if none is under way."""

@@ -206,6 +206,28 @@ def test_a_batch_larger_than_the_buffer(run: Run) -> None:
     assert all(receipt.confirmed for receipt in run(main))
 
 
+def test_others_leave_before_replies_are_written_down(run: Run) -> None:
+    """The moment replies have been read, as many others are under way: the peer needn't wait until we are ready."""
+
+    async def main() -> tuple[int, int]:
+        async with ScriptedPeer(lambda call: (confirm if call.params == [0] else silent)(call)) as peer:
+            sink = jsonrpc(peer.address, options=ConnectionOptions(in_flight=3))
+            async with opened(sink):
+                await sink.deliver(EVENTS[0])
+                batch = asyncio.create_task(sink.deliver_many(EVENTS[1:]))
+                await until(lambda: len(peer.calls) == 4)
+                connection = sink._connection
+                assert connection is not None
+                before = connection.pipeline.pending
+                connection.data_received(
+                    b"".join(b'{"jsonrpc":"2.0","id":%d,"result":0}' % call.id for call in peer.calls[1:])
+                )
+                batch.cancel()
+                return before, connection.pipeline.pending
+
+    assert run(main) == (3, 3)
+
+
 def test_a_batch_that_the_peer_does_not_take(run: Run) -> None:
     """To a peer that doesn't read, what was not written stays unsent; it leaves once the peer reads again."""
 

@@ -47,7 +47,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_awake",
         "_burst",
+        "_busy_poll",
         "_cut",
         "_flushing",
         "_gone",
@@ -62,6 +64,7 @@ class Connection(asyncio.Protocol):
         "_sweep",
         "_swept",
         "_transport",
+        "_turns",
         "_waiter",
         "closed",
         "established",
@@ -86,6 +89,9 @@ class Connection(asyncio.Protocol):
         self._swept = False
         self._options = options
         self._limit = options.in_flight
+        self._busy_poll = options.busy_poll
+        self._awake = False  # whether the loop is kept from sleeping
+        self._turns = 0  # for how long that goes on
         self.pipeline = Pipeline(first_id, max_frame=options.max_frame, max_depth=options.max_depth)
         self._transport: asyncio.Transport | None = None
         self._ready = False  # made, not closed, the transport takes more
@@ -171,6 +177,8 @@ class Connection(asyncio.Protocol):
             transport.write(b"".join(requests))
         else:
             self._write_large(transport, volley, requests)
+        if self._busy_poll:
+            self._stay_awake()
         if not self._swept:
             self._swept = True
             self._sweep.add(self)
@@ -336,6 +344,21 @@ class Connection(asyncio.Protocol):
             transport.write(b"".join(chunks))
         for exchange in notifications:
             exchange.written(self._loop.time())
+        if self._busy_poll:
+            self._stay_awake()
+
+    def _stay_awake(self) -> None:
+        """Keep the loop from sleeping for some turns from now: something callable now is all that it takes."""
+        self._turns = self._busy_poll
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turns -= 1
+        self._awake = self._turns > 0 and self.pipeline.pending > 0
+        if self._awake:
+            self._loop.call_soon(self._turn)
 
     def _write_large(self, transport: asyncio.Transport, volley: Volley, requests: Sequence[bytes]) -> None:
         """Write a volley one buffer at a time, as long as the peer takes it."""

@@ -45,6 +45,7 @@ _OURS = ("{python}", "-m", "tests.benchmarks.ours", "--ports", "{ports}")
 _BLOCKING = ("{python}", "-m", "tests.benchmarks.ours_blocking", "--ports", "{ports}", *_TIMES)
 _LOOPS = ("asyncio", "uvloop")
 _PER_THREAD = 64
+_TURNS = "100"
 
 
 def _speed(bound: float, aim: float) -> tuple[Goal, ...]:
@@ -93,7 +94,9 @@ def _latency(how: tuple[str, ...], window: int, *goals: Goal) -> Iterator[Conten
     yield Contender("naive", (*_NAIVE, *how), window)
     for loop in _LOOPS:
         needs = "uvloop" if loop == "uvloop" else None
-        yield Contender(f"await {loop}", (*_OURS, "--loop", loop, *how), window, needs=needs, goals=goals)
+        ours = (*_OURS, "--loop", loop, *how)
+        yield Contender(f"await {loop}", ours, window, needs=needs, goals=goals)
+        yield Contender(f"await {loop} busy", (*ours, "--busy-poll", _TURNS), window, needs=needs, goals=goals)
 
 
 def _blocking() -> Iterator[Contender]:

@@ -263,6 +263,10 @@ def test_a_batch_stops_at_a_peer_that_failed(run: Run) -> None:
         {"reconnect": 5},
         {"max_frame": 0},
         {"max_depth": 0},
+        {"busy_poll": -1},
+        {"busy_poll": 1.5},
+        {"busy_poll": True},
+        {"busy_poll": 10_001},
     ],
 )
 def test_options_out_of_range(wrong: dict[str, Any]) -> None:

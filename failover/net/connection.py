@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
+from failover.event import Event
 from failover.net.dialing import GRACE
-from failover.net.exchange import Exchange
+from failover.net.exchange import Exchange, Owner, Waiter
 from failover.net.options import ConnectionOptions
 from failover.net.sweep import Sweep
-from failover.net.volley import Volley
+from failover.net.volley import Gathered, Volley
 from failover.protocol.framing import Malformed
 from failover.protocol.pipeline import Lane, Pipeline, Stray
 
@@ -52,6 +53,8 @@ class Connection(asyncio.Protocol):
         "_busy_poll",
         "_cut",
         "_flushing",
+        "_gathered",
+        "_gathered_lane",
         "_gone",
         "_held",
         "_limit",
@@ -96,6 +99,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ready = False  # made, not closed, the transport takes more
         self._out: list[Exchange] = []  # written at the end of this loop turn
+        self._gathered: Gathered | None = None  # the same, as one; never both
+        self._gathered_lane: Lane | None = None
         self._held: dict[Exchange, None] = {}  # waits for the connection, for a slot, or for the transport
         self._flushing = False
         self._cut: asyncio.TimerHandle | None = None  # ends a close for which the peer doesn't do its part
@@ -107,17 +112,58 @@ class Connection(asyncio.Protocol):
     @property
     def in_flight(self) -> int:
         """How many requests have left, or are about to, and have neither reply nor timeout yet."""
-        return self.pipeline.pending - len(self._held)
+        return self._pending - len(self._held)
 
     @property
     def full(self) -> bool:
         """Whether one more exchange would have to wait for a slot."""
-        return self.pipeline.pending >= self._limit or (self.established and bool(self._held))
+        return self._pending >= self._limit or (self.established and bool(self._held))
 
     @property
     def room(self) -> int:
         """How many more exchanges may begin without waiting for a slot; negative if some wait already."""
-        return self._limit - self.pipeline.pending
+        return self._limit - self._pending
+
+    @property
+    def _pending(self) -> int:
+        return self.pipeline.pending + (0 if self._gathered is None else len(self._gathered))
+
+    def gather(self, event: Event, waiter: Waiter, owner: Owner, lane: Lane) -> bool:
+        """Send an event together with this loop turn's others of the same sink, if nothing is in its way.
+
+        Args:
+            event: What is delivered, as a request.
+            waiter: Who waits for it.
+            owner: Its sink.
+            lane: Where it waits for its reply.
+
+        Returns:
+            False if it needs an exchange of its own; nothing was done then.
+        """
+        pending = self.pipeline.pending
+        gathered = self._gathered
+        if gathered is None:
+            if not self._ready or self._held or self._out or pending >= self._limit:
+                return False
+            gathered = self._gathered = Gathered(owner, self)
+            self._gathered_lane = lane
+            if not self._swept:
+                self._swept = True
+                self._sweep.add(self)
+        elif gathered.owner is not owner or pending + len(gathered.events) >= self._limit:
+            return False
+        events = gathered.events
+        events.append(event)
+        gathered.waiters.append(waiter)
+        if not self._flushing:
+            if self._burst <= 1 and not pending:
+                self._flush()  # nothing to join it with: the turn that joining costs would only be latency
+            else:
+                self._flushing = True
+                self._loop.call_soon(self._flush)
+        elif (count := len(events)) >= SOME and count >= pending:
+            self._flush()  # the peer has nothing else to do
+        return True
 
     def submit(self, exchange: Exchange, lane: Lane | None) -> bool:
         """Send an exchange with this loop turn's others, or as soon as there is room for it.
@@ -129,6 +175,8 @@ class Connection(asyncio.Protocol):
         Returns:
             False if too many wait for room already; nothing was done then.
         """
+        if self._gathered is not None:
+            self._disperse()
         pipeline = self.pipeline
         if self._ready and not self._held and pipeline.pending < self._limit:
             if lane is not None:
@@ -164,28 +212,13 @@ class Connection(asyncio.Protocol):
         Returns:
             False if they can't all be sent now; nothing was done then.
         """
-        if self._out:
+        if self._out or self._gathered is not None:
             self._flush()
-        transport = self._transport
-        if transport is None or not self._ready or self._held or len(volley) > self.room:
-            return False
-        volley.first_id = self.pipeline.begin_many(volley, len(volley), lane)
-        if not volley.first_id:
-            return False
-        requests = volley.requests()
-        if sum(map(len, requests)) <= self._options.write_buffer:
-            transport.write(b"".join(requests))
-        else:
-            self._write_large(transport, volley, requests)
-        if self._busy_poll:
-            self._stay_awake()
-        if not self._swept:
-            self._swept = True
-            self._sweep.add(self)
-        return True
+        return self._ready and not self._held and len(volley) <= self.room and self._send(volley, lane)
 
     def withdraw(self, exchange: Exchange) -> None:
         """Never send an exchange of which nothing has left yet."""
+        self._disperse()
         self._held.pop(exchange, None)
         if exchange in self._out:
             self._out.remove(exchange)
@@ -194,6 +227,7 @@ class Connection(asyncio.Protocol):
 
     def exchanges(self) -> list[Exchange]:
         """All that is in it, newest requests first; a snapshot."""
+        self._disperse()
         requests = [waiting for waiting in self.pipeline.waiting() if isinstance(waiting, Exchange)]
         return requests + self._notifications()
 
@@ -210,7 +244,7 @@ class Connection(asyncio.Protocol):
             self._held.pop(exchange, None)
         self._fill()
         # What is out may be held again.
-        self._swept = pipeline.pending > 0 or bool(self._held) or bool(self._out) or pipeline.unfinished
+        self._swept = pipeline.pending > 0 or bool(self._held) or self._flushing or pipeline.unfinished
         if not self._swept:
             self._progress = _NONE
         return self._swept
@@ -313,10 +347,18 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write everything of this loop turn in one go."""
         self._flushing = False
-        transport = self._transport
+        gathered, lane = self._gathered, self._gathered_lane
+        if gathered is not None and lane is not None:
+            gathered.began = self._loop.time()
+            if self._send(gathered, lane):
+                self._gathered = None
+                return
+            self._disperse()
+        if self._out and self._transport is not None:
+            self._write_out(self._transport)
+
+    def _write_out(self, transport: asyncio.Transport) -> None:
         out = self._out
-        if not out or transport is None:
-            return
         self._out = []
         limit = self._options.write_buffer
         chunks: list[bytes] = []
@@ -346,6 +388,36 @@ class Connection(asyncio.Protocol):
             exchange.written(self._loop.time())
         if self._busy_poll:
             self._stay_awake()
+
+    def _send(self, volley: Volley, lane: Lane) -> bool:
+        """Write a volley, unless there are no ids in a row for it."""
+        transport = self._transport
+        volley.first_id = self.pipeline.begin_many(volley, len(volley), lane)
+        if transport is None or not volley.first_id:
+            return False
+        requests = volley.requests()
+        if sum(map(len, requests)) <= self._options.write_buffer:
+            transport.write(b"".join(requests))
+        else:
+            self._write_large(transport, volley, requests)
+        if self._busy_poll:
+            self._stay_awake()
+        if not self._swept:
+            self._swept = True
+            self._sweep.add(self)
+        return True
+
+    def _disperse(self) -> None:
+        """Give each event that was gathered an exchange of its own: something is to be done with one of them."""
+        gathered, self._gathered = self._gathered, None
+        lane = self._gathered_lane
+        if gathered is None or lane is None:
+            return
+        owner, now = gathered.owner, self._loop.time()
+        for event, waiter in zip(gathered.events, gathered.waiters, strict=True):
+            exchange = Exchange(event, owner, waiter, self, owner.dialect.tail(event), now)
+            exchange.request_id = self.pipeline.begin(exchange, lane)
+            self._out.append(exchange)
 
     def _stay_awake(self) -> None:
         """Keep the loop from sleeping for some turns from now: something callable now is all that it takes."""
@@ -386,6 +458,7 @@ class Connection(asyncio.Protocol):
     def _end(self, reason: str) -> None:
         """Tell all that is in it."""
         now = self._loop.time()
+        self._disperse()
         unsent = self._notifications()
         self._held.clear()
         self._out.clear()

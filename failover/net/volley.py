@@ -1,9 +1,11 @@
-"""Requests of a batch that left in one write: one object for all of them, until something unusual happens to one."""
+"""Requests that left in one write: one object for all of them, until something unusual happens to one."""
 
 from __future__ import annotations
 
+import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from msgspec import UNSET
 
@@ -16,9 +18,121 @@ from failover.receipt import Attempt
 if TYPE_CHECKING:
     from failover.net.connection import Connection
 
-__all__ = ["Volley"]
+__all__ = ["Batched", "Gathered", "Volley"]
 
 _CONFIRMED: Final = Outcome.CONFIRMED
+_GONE: Final[Any] = None  # in the place of what has ended, which nobody asks for any more
+
+
+class Volley(ABC):
+    """Stands for the exchanges of some events that were sent together.
+
+    A plain confirmation leaves its attempt at once. For all else there is a real exchange from then on, which knows
+    what to do.
+
+    Args:
+        events: What is delivered, under ids in a row.
+        owner: The sink they belong to.
+        connection: Where they are sent; None if the sink has none.
+        began: Loop time, seconds.
+    """
+
+    __slots__ = ("_connection", "_exchanges", "began", "events", "first_id", "owner", "replies")
+
+    def __init__(self, events: Sequence[Event], owner: Owner, connection: Connection | None, began: float) -> None:
+        self.began = began
+        self.first_id = 0
+        """The id of the first on the wire, once it has one."""
+        self.events = events
+        self.owner = owner
+        self.replies: list[Reply] = []
+        self._connection = connection
+        self._exchanges: dict[int, Exchange] = {}  # by their place
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @abstractmethod
+    def waiter(self, place: int) -> Waiter:
+        """Who waits for one of them."""
+
+    def of(self, request_id: int) -> Exchange:
+        """The exchange of one request, which is still waiting."""
+        place = request_id - self.first_id
+        exchange = self._exchanges.get(place)
+        if exchange is None:
+            exchange = self._exchanges[place] = Exchange(
+                self.events[place], self.owner, self.waiter(place), self._connection, b"", self.began, request_id,
+                sent=True,
+            )  # fmt: skip  # by position, as in an exchange
+        return exchange
+
+    def requests(self) -> list[bytes]:
+        """What goes on the wire."""
+        return self.owner.dialect.requests(self.events, self.first_id)
+
+    def unsent(self, request_id: int) -> Exchange:
+        """The exchange of a request that has not left after all, with what is to be sent."""
+        exchange = self.of(request_id)
+        exchange.sent = False
+        exchange.tail = self.owner.dialect.tail(exchange.event)
+        return exchange
+
+    def answered(self, reply: Reply, now: float) -> None:
+        """Take the reply to one of them."""
+        self.of(reply.id).answered(reply, now)
+
+    @abstractmethod
+    def answered_together(self, now: float) -> None:
+        """Take the replies that came in one piece."""
+
+
+class Gathered(Volley):
+    """Events that were begun one by one in one turn of the loop, each with a waiter of its own.
+
+    Args:
+        owner: The sink they belong to.
+        connection: Where they are sent.
+    """
+
+    __slots__ = ("waiters",)
+
+    events: list[Event]
+
+    def __init__(self, owner: Owner, connection: Connection) -> None:
+        super().__init__([], owner, connection, 0.0)  # begun when they leave, so that no timeout is early
+        self.waiters: list[Waiter] = []
+
+    def waiter(self, place: int) -> Waiter:
+        """Who waits for one of them."""
+        return self.waiters[place]
+
+    def answered_together(self, now: float) -> None:
+        """Take the replies that came in one piece."""
+        replies, self.replies = self.replies, []
+        owner, name, began, first = self.owner, self.owner.name, self.began, self.first_id
+        events, waiters = self.events, self.waiters
+        usual = not self._exchanges and not owner.watched
+        confirmed = 0
+        for reply in replies:
+            result = reply.result
+            if usual and result is not UNSET and reply.error is UNSET:
+                request_id = reply.id
+                place = request_id - first
+                attempt = Attempt(
+                    events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
+                    result.copy(),  # else it would keep everything read with it in memory
+                )  # fmt: skip
+                try:
+                    waiters[place].set_result(attempt)
+                except asyncio.InvalidStateError:  # cancelled
+                    self.answered(reply, now)
+                else:
+                    confirmed += 1
+                    events[place] = waiters[place] = _GONE  # one that is silent must not keep the others in memory
+            else:
+                self.answered(reply, now)
+        owner.confirmed += confirmed
 
 
 class ManyWaiter(Waiter, Protocol):
@@ -28,11 +142,10 @@ class ManyWaiter(Waiter, Protocol):
         """Take that so many were confirmed; nothing else is to be known of them yet."""
 
 
-class Volley:
-    """Stands for the exchanges of some events that were sent together.
+class Batched(Volley):
+    """A part of a batch, which waits for all of them; what became of each is kept by its place.
 
-    A plain confirmation leaves its attempt here. For all else there is a real exchange from then on, which knows what
-    to do. If they could not be sent together after all, each of them has its own from the beginning.
+    If they could not be sent together after all, each of them has its own exchange from the beginning.
 
     Args:
         events: What is delivered, under ids in a row.
@@ -42,84 +155,22 @@ class Volley:
         began: Loop time, seconds.
     """
 
-    __slots__ = (
-        "_attempts",
-        "_connection",
-        "_events",
-        "_exchanges",
-        "_owner",
-        "_waiter",
-        "began",
-        "first_id",
-        "replies",
-    )
+    __slots__ = ("_attempts", "_waiter")
 
     def __init__(
         self, events: Sequence[Event], owner: Owner, waiter: ManyWaiter, connection: Connection | None, began: float
     ) -> None:
-        self.began = began
-        self.first_id = 0
-        """The id of the first on the wire, once it has one."""
-        self._events = events
-        self._owner = owner
+        super().__init__(events, owner, connection, began)
         self._waiter = waiter
-        self._connection = connection
-        self.replies: list[Reply] = []
         self._attempts: list[Attempt | None] = [None] * len(events)
-        self._exchanges: dict[int, Exchange] = {}  # by their place
 
-    def __len__(self) -> int:
-        return len(self._events)
+    def waiter(self, place: int) -> Waiter:
+        """Who waits for one of them."""
+        return self._waiter
 
     def apart(self, exchanges: Iterable[Exchange]) -> None:
         """They were not sent together: take the exchange of each."""
         self._exchanges.update(enumerate(exchanges))
-
-    def of(self, request_id: int) -> Exchange:
-        """The exchange of one request, which is still waiting."""
-        place = request_id - self.first_id
-        exchange = self._exchanges.get(place)
-        if exchange is None:
-            exchange = self._exchanges[place] = Exchange(
-                self._events[place], self._owner, self._waiter, self._connection, b"", self.began, request_id, sent=True
-            )
-        return exchange
-
-    def requests(self) -> list[bytes]:
-        """What goes on the wire."""
-        return self._owner.dialect.requests(self._events, self.first_id)
-
-    def unsent(self, request_id: int) -> Exchange:
-        """The exchange of a request that has not left after all, with what is to be sent."""
-        exchange = self.of(request_id)
-        exchange.sent = False
-        exchange.tail = self._owner.dialect.tail(exchange.event)
-        return exchange
-
-    def answered(self, reply: Reply, now: float) -> None:
-        """Take the reply to one of them."""
-        self.of(reply.id).answered(reply, now)
-
-    def answered_together(self, now: float) -> None:
-        """Take the replies that came in one piece: if all are plain confirmations, each leaves its attempt."""
-        replies, self.replies = self.replies, []
-        owner, waiter = self._owner, self._waiter
-        results = [reply.result for reply in replies if reply.error is UNSET and reply.result is not UNSET]
-        if len(results) < len(replies) or owner.watched or self._exchanges or waiter.done():
-            for reply in replies:
-                self.answered(reply, now)
-            return
-        owner.confirmed += len(results)
-        waiter.ended(len(results))  # before they are written down: the peer has something to do meanwhile
-        name, began, first = owner.name, self.began, self.first_id
-        events, attempts = self._events, self._attempts
-        for reply, result in zip(replies, results, strict=True):
-            request_id = reply.id
-            place = request_id - first
-            attempts[place] = Attempt(
-                events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
-                result.copy(),  # else it would keep everything read with it in memory
-            )  # fmt: skip
 
     def attempts(self) -> list[Attempt]:
         """What each of them has left, in order; all have ended by then."""
@@ -132,3 +183,24 @@ class Volley:
         for place, attempt in enumerate(self._attempts):
             if attempt is None:
                 self.of(self.first_id + place).abandon(reason, now)
+
+    def answered_together(self, now: float) -> None:
+        """Take the replies that came in one piece."""
+        replies, self.replies = self.replies, []
+        owner, waiter = self.owner, self._waiter
+        results = [reply.result for reply in replies if reply.error is UNSET and reply.result is not UNSET]
+        if len(results) < len(replies) or self._exchanges or owner.watched or waiter.done():
+            for reply in replies:
+                self.answered(reply, now)
+            return
+        owner.confirmed += len(results)
+        waiter.ended(len(results))  # before they are written down: the peer has something to do meanwhile
+        name, began, first = owner.name, self.began, self.first_id
+        events, attempts = self.events, self._attempts
+        for reply, result in zip(replies, results, strict=True):
+            request_id = reply.id
+            place = request_id - first
+            attempts[place] = Attempt(
+                events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
+                result.copy(),  # as above
+            )  # fmt: skip

@@ -197,6 +197,9 @@ class Pipeline:
         """Take bytes from the peer, settle what they answer, and return what they don't."""
         faults: list[Malformed | Stray] = []
         only = self._only
+        waiting: Waiting | None
+        several: Waiting | None = None  # the last that stands for several, and where its replies are put
+        replies: list[Reply] = []
         together: list[Waiting] = []
         for reply in self._framer.feed(data):
             if type(reply) is Reply:
@@ -204,9 +207,12 @@ class Pipeline:
                 if waiting is not None:
                     self.pending -= 1
                     self.answered += 1
-                    if (replies := waiting.replies) is None:
+                    if waiting is several:
+                        replies.append(reply)
+                    elif waiting.replies is None:
                         waiting.answered(reply, now)
                     else:
+                        several, replies = waiting, waiting.replies
                         if not replies:
                             together.append(waiting)
                         replies.append(reply)

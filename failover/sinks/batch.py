@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from failover.event import Event
 from failover.net.connection import SOME
-from failover.net.volley import Volley
+from failover.net.volley import Batched
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
 
@@ -48,13 +48,13 @@ class Batch:
         loop: asyncio.AbstractEventLoop,
         *,
         room: Callable[[], int],
-        begin: Callable[[Sequence[Event], Batch], Volley],
+        begin: Callable[[Sequence[Event], Batch], Batched],
         until: Callable[[Receipt], bool] | None,
     ) -> None:
         self.future: asyncio.Future[None] = loop.create_future()
         self.done = self.future.done
         """Whether nobody waits for it any more."""
-        self._volleys: list[Volley] = []  # what was sent, in order
+        self._volleys: list[Batched] = []  # what was sent, in order
         self._events = events
         self._loop = loop
         self._room = room

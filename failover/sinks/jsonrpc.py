@@ -21,7 +21,7 @@ from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, PeerKey
 from failover.net.peers import Peers
 from failover.net.sweep import LATEST
-from failover.net.volley import Volley
+from failover.net.volley import Batched
 from failover.outcome import Outcome, Verdict
 from failover.protocol.encoding import Dialect
 from failover.protocol.pipeline import Lane
@@ -107,6 +107,7 @@ class JsonRpcSink:
         self._lease: Lease | None = None
         self._opening: Opening | None = None
         self._connection: Connection | None = None
+        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane], bool] | None = None  # the connection's, if plain
         self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
         self._deadlines: Deadlines | None = None
         self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for
@@ -156,14 +157,15 @@ class JsonRpcSink:
         """Begin a delivery and return the bare future of its receipt; see `failover.sink.start`."""
         loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Any] = asyncio.Future(loop=loop)  # what create_future does, at half its cost
-        connection = self._connection
-        if deadline is not None or not self._plain or connection is None or connection.closed:
+        gather, lane = self._gather, self._lane
+        if (
+            deadline is not None
+            or gather is None
+            or lane is None
+            or type(event) is not Event  # what is wrong with it must be known before it has neighbours
+            or not gather(event, waiter, self, lane)
+        ):
             self._begin(event, waiter, deadline)
-            return waiter
-        now = loop.time()
-        exchange = Exchange(event, self, waiter, connection, self.dialect.tail(event), now)
-        if not connection.submit(exchange, self._lane):
-            exchange.end(Outcome.SKIPPED, now, _FULL)
         return waiter
 
     async def deliver_many(
@@ -269,7 +271,7 @@ class JsonRpcSink:
         if self._deadlines is not None:
             self._deadlines.close()
         lease, self._lease = self._lease, None
-        self._connection = None
+        self._connection = self._gather = None
         self.watchers.clear()
         if lease is not None:
             await lease.aclose()
@@ -320,11 +322,11 @@ class JsonRpcSink:
             exchange.end(Outcome.SKIPPED, now, _FULL, verdict=verdict)
         return exchange
 
-    def _begin_many(self, events: Sequence[Event], batch: Batch) -> Volley:
+    def _begin_many(self, events: Sequence[Event], batch: Batch) -> Batched:
         """Send a part of a batch, together if nothing has to be decided per event."""
         connection = self._connection
         lane = self._lane
-        volley = Volley(events, self, batch, connection, asyncio.get_running_loop().time())
+        volley = Batched(events, self, batch, connection, asyncio.get_running_loop().time())
         sent = False
         if self._plain and lane is not None and connection is not None and not connection.closed:
             sent = connection.submit_volley(volley, lane)
@@ -344,6 +346,7 @@ class JsonRpcSink:
         if connection is None:
             return None
         self._lane = connection.pipeline.lane(self.timeout) if self.confirm else None
+        self._gather = connection.gather if self._plain else None
         return connection
 
     def _find(self, waiter: object) -> Exchange | None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from failover.event import Event
+from failover.net.exchange import Exchange
 from failover.net.options import ConnectionOptions
-from failover.net.volley import Volley
+from failover.net.volley import Batched, Gathered
 from failover.outcome import Outcome
 from failover.protocol.pipeline import MAX_ID
 from failover.receipt import Attempt, Receipt
@@ -41,17 +42,33 @@ EVENTS = [Event("E", [number]) for number in range(7)]
 Way = Callable[[JsonRpcSink, Sequence[Event]], Awaitable[Sequence[Receipt]]]
 
 
-async def one_by_one(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
-    """Each event on its own, all at once."""
-    return await asyncio.gather(*(sink.start(event) for event in events))
+def waiting(sink: JsonRpcSink) -> set[type]:
+    """What waits for replies."""
+    assert sink._connection is not None
+    return {type(one) for lane in sink._connection.pipeline._lanes for one in lane.values()}
 
 
-async def together(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
+async def alone(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
+    """Each event on its own, for it has a deadline."""
+    later = asyncio.get_running_loop().time() + 1000
+    begun = [sink.start(event, deadline=later) for event in events]
+    assert waiting(sink) == {Exchange}
+    return await asyncio.gather(*begun)
+
+
+async def in_one_turn(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
+    """One by one in the same turn of the loop: they leave as one, or the first and then the others."""
+    begun = [sink.start(event) for event in events]
+    await asyncio.sleep(0)
+    assert waiting(sink) == {Gathered}
+    return await asyncio.gather(*begun)
+
+
+async def as_a_batch(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
     """The same as a batch, which leaves as one."""
     batch = asyncio.ensure_future(sink.deliver_many(events))
     await asyncio.sleep(0)
-    assert sink._connection is not None
-    assert any(isinstance(waiting, Volley) for lane in sink._connection.pipeline._lanes for waiting in lane.values())
+    assert waiting(sink) == {Batched}
     return await batch
 
 
@@ -87,8 +104,9 @@ def facts(receipt: Receipt) -> tuple[Any, ...]:
     ],
 )
 @pytest.mark.parametrize("watched", [False, True])
-def test_as_if_it_had_been_sent_alone(run: Run, unusual: Action, watched: bool) -> None:  # noqa: FBT001  # a parameter
-    """Confirmed, refused, malformed, twice, never or cut off: a batch has the receipts and counters of its events."""
+@pytest.mark.parametrize("together", [in_one_turn, as_a_batch])
+def test_as_if_it_had_been_sent_alone(run: Run, together: Way, unusual: Action, watched: bool) -> None:  # noqa: FBT001  # a parameter
+    """Confirmed, refused, malformed, twice, never or cut off: together or alone, receipts and counters are the same."""
 
     async def main(way: Way) -> tuple[Any, ...]:
         records: list[Record] = []
@@ -101,7 +119,7 @@ def test_as_if_it_had_been_sent_alone(run: Run, unusual: Action, watched: bool) 
                 told = sorted(str(facts(record.attempt)) for record in records if isinstance(record, AttemptEnded))
                 return [facts(receipt) for receipt in receipts], status.outcomes, status.in_flight, told
 
-    assert run(lambda: main(together)) == run(lambda: main(one_by_one))
+    assert run(lambda: main(together)) == run(lambda: main(alone))
 
 
 def test_an_event_of_a_batch_that_is_late(run: Run) -> None:
@@ -160,7 +178,7 @@ def test_a_batch_at_the_end_of_the_ids(run: Run) -> None:
                 await sink.deliver(EVENTS[0])
                 assert sink._connection is not None
                 sink._connection.pipeline._next = MAX_ID - 3
-                receipts = [*await sink.deliver_many(EVENTS), *await together(sink, EVENTS)]
+                receipts = [*await sink.deliver_many(EVENTS), *await as_a_batch(sink, EVENTS)]
                 peer.script = [silent]
                 late = sink.start(EVENTS[0])
                 await peer.got(16)
@@ -201,7 +219,7 @@ def test_a_batch_larger_than_the_buffer(run: Run) -> None:
             sink = jsonrpc(peer.address, options=ConnectionOptions(write_buffer=1000))
             async with opened(sink):
                 await sink.deliver(EVENTS[0])
-                return list(await together(sink, [Event("E", ["x" * 400]) for _ in range(7)]))
+                return list(await as_a_batch(sink, [Event("E", ["x" * 400]) for _ in range(7)]))
 
     assert all(receipt.confirmed for receipt in run(main))
 
@@ -239,7 +257,7 @@ def test_a_batch_that_the_peer_does_not_take(run: Run) -> None:
                 assert sink._connection is not None
                 peer.links[0].transport.pause_reading()
                 big = [Event("E", ["x" * 1_000_000]) for _ in range(20)]
-                batch = asyncio.create_task(together(sink, big))
+                batch = asyncio.create_task(as_a_batch(sink, big))
                 await until(lambda: sink._connection is None or sink._connection._held)
                 if reads:
                     peer.links[0].transport.resume_reading()
@@ -267,9 +285,9 @@ def test_nothing_of_a_batch_is_left(run: Run, unusual: Action) -> None:
                 gc.collect()
                 gc.disable()
                 try:
-                    await together(sink, EVENTS)
+                    await as_a_batch(sink, EVENTS)
                     await turns()
-                    return sum(type(thing) is Volley for thing in gc.get_objects())
+                    return sum(type(thing) is Batched for thing in gc.get_objects())
                 finally:
                     gc.enable()
 

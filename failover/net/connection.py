@@ -48,13 +48,10 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_awake",
         "_burst",
-        "_busy_poll",
         "_cut",
         "_flushing",
         "_gathered",
-        "_gathered_lane",
         "_gone",
         "_held",
         "_limit",
@@ -92,15 +89,12 @@ class Connection(asyncio.Protocol):
         self._swept = False
         self._options = options
         self._limit = options.in_flight
-        self._busy_poll = options.busy_poll
-        self._awake = False  # whether the loop is kept from sleeping
-        self._turns = 0  # for how long that goes on
+        self._turns = 0  # for so many more the loop is kept from sleeping
         self.pipeline = Pipeline(first_id, max_frame=options.max_frame, max_depth=options.max_depth)
         self._transport: asyncio.Transport | None = None
         self._ready = False  # made, not closed, the transport takes more
         self._out: list[Exchange] = []  # written at the end of this loop turn
         self._gathered: Gathered | None = None  # the same, as one; never both
-        self._gathered_lane: Lane | None = None
         self._held: dict[Exchange, None] = {}  # waits for the connection, for a slot, or for the transport
         self._flushing = False
         self._cut: asyncio.TimerHandle | None = None  # ends a close for which the peer doesn't do its part
@@ -145,8 +139,7 @@ class Connection(asyncio.Protocol):
         if gathered is None:
             if not self._ready or self._held or self._out or pending >= self._limit:
                 return False
-            gathered = self._gathered = Gathered(owner, self)
-            self._gathered_lane = lane
+            gathered = self._gathered = Gathered(owner, self, lane)
             if not self._swept:
                 self._swept = True
                 self._sweep.add(self)
@@ -347,10 +340,10 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write everything of this loop turn in one go."""
         self._flushing = False
-        gathered, lane = self._gathered, self._gathered_lane
-        if gathered is not None and lane is not None:
+        gathered = self._gathered
+        if gathered is not None:
             gathered.began = self._loop.time()
-            if self._send(gathered, lane):
+            if self._send(gathered, gathered.lane):
                 self._gathered = None
                 return
             self._disperse()
@@ -386,7 +379,7 @@ class Connection(asyncio.Protocol):
             transport.write(b"".join(chunks))
         for exchange in notifications:
             exchange.written(self._loop.time())
-        if self._busy_poll:
+        if self._options.busy_poll:
             self._stay_awake()
 
     def _send(self, volley: Volley, lane: Lane) -> bool:
@@ -400,7 +393,7 @@ class Connection(asyncio.Protocol):
             transport.write(b"".join(requests))
         else:
             self._write_large(transport, volley, requests)
-        if self._busy_poll:
+        if self._options.busy_poll:
             self._stay_awake()
         if not self._swept:
             self._swept = True
@@ -410,26 +403,23 @@ class Connection(asyncio.Protocol):
     def _disperse(self) -> None:
         """Give each event that was gathered an exchange of its own: something is to be done with one of them."""
         gathered, self._gathered = self._gathered, None
-        lane = self._gathered_lane
-        if gathered is None or lane is None:
+        if gathered is None:
             return
         owner, now = gathered.owner, self._loop.time()
         for event, waiter in zip(gathered.events, gathered.waiters, strict=True):
             exchange = Exchange(event, owner, waiter, self, owner.dialect.tail(event), now)
-            exchange.request_id = self.pipeline.begin(exchange, lane)
+            exchange.request_id = self.pipeline.begin(exchange, gathered.lane)
             self._out.append(exchange)
 
     def _stay_awake(self) -> None:
         """Keep the loop from sleeping for some turns from now: something callable now is all that it takes."""
-        self._turns = self._busy_poll
-        if not self._awake:
-            self._awake = True
+        if not self._turns:
             self._loop.call_soon(self._turn)
+        self._turns = self._options.busy_poll
 
     def _turn(self) -> None:
-        self._turns -= 1
-        self._awake = self._turns > 0 and self.pipeline.pending > 0
-        if self._awake:
+        self._turns = self._turns - 1 if self.pipeline.pending else 0
+        if self._turns:
             self._loop.call_soon(self._turn)
 
     def _write_large(self, transport: asyncio.Transport, volley: Volley, requests: Sequence[bytes]) -> None:

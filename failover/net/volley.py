@@ -12,6 +12,7 @@ from msgspec import UNSET
 from failover.event import Event
 from failover.net.exchange import Exchange, Owner, Waiter
 from failover.outcome import Outcome
+from failover.protocol.pipeline import Lane
 from failover.protocol.replies import Reply
 from failover.receipt import Attempt
 
@@ -93,14 +94,16 @@ class Gathered(Volley):
     Args:
         owner: The sink they belong to.
         connection: Where they are sent.
+        lane: Where they will wait for their replies.
     """
 
-    __slots__ = ("waiters",)
+    __slots__ = ("lane", "waiters")
 
     events: list[Event]
 
-    def __init__(self, owner: Owner, connection: Connection) -> None:
+    def __init__(self, owner: Owner, connection: Connection, lane: Lane) -> None:
         super().__init__([], owner, connection, 0.0)  # begun when they leave, so that no timeout is early
+        self.lane = lane
         self.waiters: list[Waiter] = []
 
     def waiter(self, place: int) -> Waiter:

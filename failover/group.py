@@ -203,10 +203,10 @@ class Group:
             ConfigError: `within` is no positive number of seconds, or `deadline` no number.
             TypeError: not an `Event`.
         """
-        if deadline is not None:
-            check_deadline(deadline)
-        if get_ident() != self._thread or within is not None or type(event) is not Event or not self._is_running():
-            deadline = self._check(event, deadline, within)
+        if get_ident() != self._thread or type(event) is not Event or not self._is_running():
+            self._check(event)
+        if deadline is not None or within is not None:
+            deadline = self._ends(deadline, within)
         self._in_flight += 1
         try:
             receipt: Receipt = await self._deliver(event, deadline=deadline)
@@ -250,7 +250,8 @@ class Group:
         events = check_events(events)
         if not events:
             return []
-        deadline = self._check(events[0], check_deadline(deadline), within)
+        self._check(events[0])
+        deadline = self._ends(deadline, within)
         self._in_flight += len(events)
         try:
             receipts = await deliver_many(self.sink, events, deadline=deadline, until=until)
@@ -367,8 +368,8 @@ class Group:
             raise UsageError(f"group {self.name!r} has no child {child!r}; {known}")
         return found
 
-    def _check(self, event: Event, deadline: float | None, within: float | None) -> float | None:
-        """Refuse misuse; return the absolute deadline."""
+    def _check(self, event: Event) -> None:
+        """Refuse misuse."""
         loop = self._loop
         if loop is None or self._closing:
             raise self._closed()
@@ -378,10 +379,14 @@ class Group:
             )
         if not isinstance(event, Event):
             raise TypeError(f"an Event was expected, not {event!r}")
-        if within is not None:
-            end = loop.time() + check_seconds("within", within)
-            return end if deadline is None else min(end, deadline)
-        return deadline
+
+    def _ends(self, deadline: float | None, within: float | None) -> float | None:
+        """The absolute deadline: the earlier of both."""
+        check_deadline(deadline)
+        if within is None or self._loop is None:
+            return deadline
+        end = self._loop.time() + check_seconds("within", within)
+        return end if deadline is None or end < deadline else deadline
 
     async def _deliver_named(self, sink: Sink, event: Event, *, deadline: float | None) -> Receipt:
         """Deliver as part of a larger tree: there the receipt has to carry this group's name."""

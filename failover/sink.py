@@ -258,6 +258,8 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> float:
     Raises:
         ConfigError: not a finite number, or negative (or zero, unless `zero`).
     """
+    if type(value) is float and 0.0 < value < inf:  # as it usually is: this is asked per event
+        return value
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (0 < value < float("inf") or (zero and value == 0)):
         least = "0 or more" if zero else "more than 0"
@@ -271,8 +273,10 @@ def check_deadline(value: float | None) -> float | None:
     Raises:
         ConfigError: not a number.
     """
+    if value is None or (type(value) is float and -inf <= value <= inf):
+        return value
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and -inf <= value <= inf):
+    if not (number and -inf <= value <= inf):
         raise ConfigError(
             f"deadline must be absolute loop time in seconds, e.g. loop.time() + 0.5, or None, not {value!r};"
             " for seconds from now take within"

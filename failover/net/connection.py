@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
     def _pending(self) -> int:
         return self.pipeline.pending + (0 if self._gathered is None else len(self._gathered))
 
-    def gather(self, event: Event, waiter: Waiter, owner: Owner, lane: Lane) -> bool:
+    def gather(self, event: Event, waiter: Waiter, owner: Owner, lane: Lane) -> Gathered | None:
         """Send an event together with this loop turn's others of the same sink, if nothing is in its way.
 
         Args:
@@ -132,19 +132,19 @@ class Connection(asyncio.Protocol):
             lane: Where it waits for its reply.
 
         Returns:
-            False if it needs an exchange of its own; nothing was done then.
+            What it is the last of; None if it needs an exchange of its own: nothing was done then.
         """
         pending = self.pipeline.pending
         gathered = self._gathered
         if gathered is None:
             if not self._ready or self._held or self._out or pending >= self._limit:
-                return False
+                return None
             gathered = self._gathered = Gathered(owner, self, lane)
             if not self._swept:
                 self._swept = True
                 self._sweep.add(self)
         elif gathered.owner is not owner or pending + len(gathered.events) >= self._limit:
-            return False
+            return None
         events = gathered.events
         events.append(event)
         gathered.waiters.append(waiter)
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
                 self._loop.call_soon(self._flush)
         elif (count := len(events)) >= SOME and count >= pending:
             self._flush()  # the peer has nothing else to do
-        return True
+        return gathered
 
     def submit(self, exchange: Exchange, lane: Lane | None) -> bool:
         """Send an exchange with this loop turn's others, or as soon as there is room for it.
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
             False if too many wait for room already; nothing was done then.
         """
         if self._gathered is not None:
-            self._disperse()
+            self.disperse()
         pipeline = self.pipeline
         if self._ready and not self._held and pipeline.pending < self._limit:
             if lane is not None:
@@ -209,9 +209,24 @@ class Connection(asyncio.Protocol):
             self._flush()
         return self._ready and not self._held and len(volley) <= self.room and self._send(volley, lane)
 
+    def disperse(self) -> None:
+        """Give each event that was gathered an exchange of its own: something is to be done with one of them."""
+        gathered, self._gathered = self._gathered, None
+        if gathered is None:
+            return
+        owner, now = gathered.owner, self._loop.time()
+        exchanges = [
+            Exchange(event, owner, waiter, self, owner.dialect.tail(event), now)
+            for event, waiter in zip(gathered.events, gathered.waiters, strict=True)
+        ]
+        for exchange in exchanges:
+            exchange.request_id = self.pipeline.begin(exchange, gathered.lane)
+        gathered.apart(exchanges)
+        self._out += exchanges
+
     def withdraw(self, exchange: Exchange) -> None:
         """Never send an exchange of which nothing has left yet."""
-        self._disperse()
+        self.disperse()
         self._held.pop(exchange, None)
         if exchange in self._out:
             self._out.remove(exchange)
@@ -220,7 +235,7 @@ class Connection(asyncio.Protocol):
 
     def exchanges(self) -> list[Exchange]:
         """All that is in it, newest requests first; a snapshot."""
-        self._disperse()
+        self.disperse()
         requests = [waiting for waiting in self.pipeline.waiting() if isinstance(waiting, Exchange)]
         return requests + self._notifications()
 
@@ -346,7 +361,7 @@ class Connection(asyncio.Protocol):
             if self._send(gathered, gathered.lane):
                 self._gathered = None
                 return
-            self._disperse()
+            self.disperse()
         if self._out and self._transport is not None:
             self._write_out(self._transport)
 
@@ -400,17 +415,6 @@ class Connection(asyncio.Protocol):
             self._sweep.add(self)
         return True
 
-    def _disperse(self) -> None:
-        """Give each event that was gathered an exchange of its own: something is to be done with one of them."""
-        gathered, self._gathered = self._gathered, None
-        if gathered is None:
-            return
-        owner, now = gathered.owner, self._loop.time()
-        for event, waiter in zip(gathered.events, gathered.waiters, strict=True):
-            exchange = Exchange(event, owner, waiter, self, owner.dialect.tail(event), now)
-            exchange.request_id = self.pipeline.begin(exchange, gathered.lane)
-            self._out.append(exchange)
-
     def _stay_awake(self) -> None:
         """Keep the loop from sleeping for some turns from now: something callable now is all that it takes."""
         if not self._turns:
@@ -448,7 +452,7 @@ class Connection(asyncio.Protocol):
     def _end(self, reason: str) -> None:
         """Tell all that is in it."""
         now = self._loop.time()
-        self._disperse()
+        self.disperse()
         unsent = self._notifications()
         self._held.clear()
         self._out.clear()

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from failover.net.exchange import Exchange
+    from failover.net.exchange import Exchange, Waiter
 
-__all__ = ["LEAST", "Deadlines"]
+__all__ = ["LEAST", "Deadlines", "Holder"]
 
 LEAST: Final = 1024
 """Entries, before those of attempts that have ended are looked for in the midst."""
 _REASON: Final = "the deadline came before the sink's own timeout"
+
+
+class Holder(Protocol):
+    """What has the exchange of an attempt: it itself, or one object for several that were begun together."""
+
+    def at(self, place: int) -> Exchange:
+        """The exchange at a place."""
+        ...
+
+
+_Entry: TypeAlias = "tuple[float, Waiter, Holder, int]"
 
 
 class Deadlines:
@@ -28,32 +39,41 @@ class Deadlines:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._queue: deque[tuple[float, Exchange]] = deque()
+        self._queue: deque[_Entry] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._limit = LEAST
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, deadline: float, exchange: Exchange) -> None:
-        """Cut an exchange short at this loop time, unless it has ended by then."""
+    def in_order(self, deadline: float) -> bool:
+        """Whether a deadline comes after all in the queue that still count."""
         queue = self._queue
-        while queue and queue[0][1].attempt is not None:
+        while queue and queue[0][1].done():
             queue.popleft()
-        if queue and deadline < queue[-1][0]:
-            exchange.timer = self._loop.call_at(deadline, self._cut, exchange)
-            return
+        return not queue or deadline >= queue[-1][0]
+
+    def append(self, deadline: float, waiter: Waiter, holder: Holder, place: int) -> None:
+        """Cut an attempt short at this loop time, which is in order, unless nobody waits for it any more by then."""
+        queue = self._queue
         if len(queue) >= self._limit:  # one that takes long must not keep all that have ended after it
-            left = [entry for entry in queue if entry[1].attempt is None]
+            left = [entry for entry in queue if not entry[1].done()]
             queue.clear()
             queue.extend(left)
             self._limit = max(LEAST, 2 * len(left))
-        queue.append((deadline, exchange))
+        queue.append((deadline, waiter, holder, place))
         timer = self._timer
         if timer is None or deadline < timer.when():  # it may be set for one that has ended
             if timer is not None:
                 timer.cancel()
             self._timer = self._loop.call_at(deadline, self._due)
+
+    def add(self, deadline: float, exchange: Exchange) -> None:
+        """Cut an exchange short at this loop time, in order or not."""
+        if exchange.waiter is not None and self.in_order(deadline):
+            self.append(deadline, exchange.waiter, exchange, 0)
+        else:
+            exchange.timer = self._loop.call_at(deadline, self._cut, exchange)
 
     def close(self) -> None:
         """Forget all of them."""
@@ -65,8 +85,10 @@ class Deadlines:
     def _due(self) -> None:
         queue = self._queue
         now = self._loop.time()
-        while queue and (queue[0][0] <= now or queue[0][1].attempt is not None):
-            queue.popleft()[1].abandon(_REASON, now)
+        while queue and (queue[0][0] <= now or queue[0][1].done()):
+            _, waiter, holder, place = queue.popleft()
+            if not waiter.done():
+                holder.at(place).abandon(_REASON, now)
         self._timer = self._loop.call_at(queue[0][0], self._due) if queue else None
 
     def _cut(self, exchange: Exchange) -> None:

@@ -93,6 +93,10 @@ class Exchange(Struct, eq=False, gc=False):
     replies: None = None
     """It is told of each reply at once: see `failover.protocol.pipeline.Waiting`."""
 
+    def at(self, place: int) -> Exchange:
+        """Itself: see `failover.net.deadlines.Holder`."""
+        return self
+
     def of(self, request_id: int) -> Exchange:
         """Itself: see `failover.protocol.pipeline.Waiting`."""
         return self

@@ -59,14 +59,21 @@ class Volley(ABC):
 
     def of(self, request_id: int) -> Exchange:
         """The exchange of one request, which is still waiting."""
-        place = request_id - self.first_id
+        return self.at(request_id - self.first_id)
+
+    def at(self, place: int) -> Exchange:
+        """The same by its place."""
         exchange = self._exchanges.get(place)
         if exchange is None:
             exchange = self._exchanges[place] = Exchange(
-                self.events[place], self.owner, self.waiter(place), self._connection, b"", self.began, request_id,
-                sent=True,
+                self.events[place], self.owner, self.waiter(place), self._connection, b"", self.began,
+                self.first_id + place, sent=True,
             )  # fmt: skip  # by position, as in an exchange
         return exchange
+
+    def apart(self, exchanges: Iterable[Exchange]) -> None:
+        """They were not sent together: take the exchange of each."""
+        self._exchanges.update(enumerate(exchanges))
 
     def requests(self) -> list[bytes]:
         """What goes on the wire."""
@@ -105,6 +112,12 @@ class Gathered(Volley):
         super().__init__([], owner, connection, 0.0)  # begun when they leave, so that no timeout is early
         self.lane = lane
         self.waiters: list[Waiter] = []
+
+    def at(self, place: int) -> Exchange:
+        """The exchange of one of them; they leave apart if they haven't left yet."""
+        if not self.first_id and self._connection is not None:
+            self._connection.disperse()
+        return super().at(place)
 
     def waiter(self, place: int) -> Waiter:
         """Who waits for one of them."""
@@ -170,10 +183,6 @@ class Batched(Volley):
     def waiter(self, place: int) -> Waiter:
         """Who waits for one of them."""
         return self._waiter
-
-    def apart(self, exchanges: Iterable[Exchange]) -> None:
-        """They were not sent together: take the exchange of each."""
-        self._exchanges.update(enumerate(exchanges))
 
     def attempts(self) -> list[Attempt]:
         """What each of them has left, in order; all have ended by then."""

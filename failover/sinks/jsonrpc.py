@@ -21,7 +21,7 @@ from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, PeerKey
 from failover.net.peers import Peers
 from failover.net.sweep import LATEST
-from failover.net.volley import Batched
+from failover.net.volley import Batched, Gathered
 from failover.outcome import Outcome, Verdict
 from failover.protocol.encoding import Dialect
 from failover.protocol.pipeline import Lane
@@ -107,7 +107,9 @@ class JsonRpcSink:
         self._lease: Lease | None = None
         self._opening: Opening | None = None
         self._connection: Connection | None = None
-        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane], bool] | None = None  # the connection's, if plain
+        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane], Gathered | None] | None = (
+            None  # the connection's, if plain
+        )
         self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
         self._deadlines: Deadlines | None = None
         self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for
@@ -158,14 +160,16 @@ class JsonRpcSink:
         loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Any] = asyncio.Future(loop=loop)  # what create_future does, at half its cost
         gather, lane = self._gather, self._lane
-        if (
-            deadline is not None
-            or gather is None
-            or lane is None
-            or type(event) is not Event  # what is wrong with it must be known before it has neighbours
-            or not gather(event, waiter, self, lane)
-        ):
-            self._begin(event, waiter, deadline)
+        if gather is not None and lane is not None and type(event) is Event:  # else it must show at once what is wrong
+            if deadline is None or deadline >= (now := loop.time()) + self.timeout:
+                if gather(event, waiter, self, lane) is not None:
+                    return waiter
+            elif deadline > now and (deadlines := self._deadlines) is not None and deadlines.in_order(deadline):
+                gathered = gather(event, waiter, self, lane)
+                if gathered is not None:
+                    deadlines.append(deadline, waiter, gathered, len(gathered) - 1)
+                    return waiter
+        self._begin(event, waiter, deadline)
         return waiter
 
     async def deliver_many(

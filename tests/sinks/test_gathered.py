@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from typing import Any
 
 import pytest
@@ -105,15 +106,18 @@ def test_two_sinks_of_one_connection(run: Run) -> None:
     assert run(main) == list(range(len(EVENTS)))
 
 
-def test_plain_ones_and_one_with_a_deadline(run: Run) -> None:
-    """One that needs an exchange of its own keeps its place among the others."""
+@pytest.mark.parametrize("seconds", [0.5, 0.4, 10])
+def test_plain_ones_and_one_with_a_deadline(run: Run, seconds: float) -> None:
+    """In order among deadlines or not, or later than the timeout: it keeps its place among the others."""
 
     async def main() -> list[int]:
         async with ScriptedPeer(usual) as peer:
             sink = jsonrpc(peer.address)
             async with opened(sink):
                 await busy(sink, peer)
-                deadline = asyncio.get_running_loop().time() + 0.5
+                now = asyncio.get_running_loop().time()
+                sink.start(Event("E_SILENT"), deadline=now + 0.5)
+                deadline = now + seconds
                 begun = [
                     sink.start(event, deadline=deadline if number == 4 else None) for number, event in enumerate(EVENTS)
                 ]
@@ -121,6 +125,38 @@ def test_plain_ones_and_one_with_a_deadline(run: Run) -> None:
                 return numbers(peer)
 
     assert run(main) == list(range(len(EVENTS)))
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_one_whose_deadline_comes(run: Run, left: bool) -> None:  # noqa: FBT001  # a parameter
+    """It is cut short, whether it has left by then or not, and no neighbour is."""
+
+    async def main() -> tuple[list[int], list[Receipt]]:
+        async with ScriptedPeer(confirm, *[silent] * 9) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink):
+                await busy(sink, peer)
+                deadline = asyncio.get_running_loop().time() + 0.05
+                begun = [
+                    sink.start(event, deadline=deadline if number == 4 else None) for number, event in enumerate(EVENTS)
+                ]
+                if left:
+                    await peer.got(10)
+                assert sink._deadlines is not None
+                await asyncio.sleep(0) if left else time.sleep(0.06)  # noqa: ASYNC251  # the turn takes as long
+                if not left:
+                    sink._deadlines._due()
+                cut = await begun[4]
+                calls = await peer.got(10 if left else 9)
+                for call in calls[2:]:
+                    call.confirm()
+                return numbers(peer), [cut, *await asyncio.gather(*begun[:4], *begun[5:])]
+
+    seen, receipts = run(main)
+    assert seen == [number for number in range(8) if left or number != 4]
+    assert receipts[0].outcome is Outcome.ABANDONED
+    assert receipts[0].maybe_processed is left
+    assert all(receipt.confirmed for receipt in receipts[1:])
 
 
 def test_something_that_is_no_event(run: Run) -> None:

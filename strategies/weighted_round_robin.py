@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from math import lcm
+from typing import Final
 
 from failover.event import Event
 from failover.sink import Opening
@@ -11,12 +14,15 @@ from failover.strategy import Child
 
 __all__ = ["WeightedRoundRobin"]
 
+_FINE: Final = 32  # bits; rounds the clock's step where some are out, never where all are in service
+
 
 class WeightedRoundRobin(Weighted):
-    """Takes turns in proportion to the weights, smoothly: of 5, 1, 1 the turns are a a b a c a a, not a a a a a b c.
+    """Takes turns in proportion to the weights, smoothly: of 5, 1, 1 the turns are a b a a c a a, not a a a a a b c.
 
-    An event that its child did not settle goes on to the child whose turn is the nearest. The share of a quarantined
-    child goes to the others in proportion to their weights.
+    At every moment each child has had what is due to it by then, to less than one event. An event that its child did
+    not settle goes on to the child whose next turn is the nearest. The share of a quarantined child goes to the others
+    in proportion to their weights.
 
     Args:
         weights: The children, sinks or addresses, each with its weight, a whole number from 1.
@@ -29,41 +35,86 @@ class WeightedRoundRobin(Weighted):
     Raises:
         ConfigError: no mapping, a weight that is none, no children, two of one name, or a negative quarantine.
 
-    Source: nginx, smooth weighted round robin: each turn adds its weight to every child's current one, the largest
-        has the turn and gives up the sum of all.
+    Source: Stoica and Abdel-Wahab, Earliest Eligible Virtual Deadline First, 1995: a child's k-th turn may begin when
+        k events are due to it and should end when k + 1 are; of those that may begin, the one that should end first
+        has it. Bennett and Zhang, Hierarchical Packet Fair Queueing Algorithms, 1996: where none may begin, the clock
+        goes on to the next that may.
     """
 
     rule = "its turn by weight"
 
     async def open(self, opening: Opening) -> None:
         """Open all children; the turns begin anew."""
-        self._current = [0] * len(self.weights)
+        weights = self.weights
+        total = self._in_service = sum(weights)
+        self._unit = lcm(*weights) * total << _FINE  # so that each time below is a whole number
+        self._lasts = [self._unit // weight for weight in weights]
+        """How long one turn of each child lasts on the clock."""
+        self._step = self._unit // total
+        """How far an event moves the clock, which those in service share."""
+        self._clock = 0
+        self._next = [0] * len(weights)
+        """When the next turn of each child may begin, or could have."""
+        self._later = [(0, at) for at in range(len(weights))]
+        """A heap of those whose turn may not begin yet, by when it may."""
+        self._due: list[tuple[int, int]] = []
+        """A heap of those whose turn may, by when it should end."""
+        self._passed: list[tuple[int, int]] = []
+        """A heap of those that were out when their turn came, by the event with which they are looked at again."""
+        self._pauses = [-(-total // weight) for weight in weights]
+        """With how many events that is: as often as each had its turn if all were in service."""
+        self._events = 0
         await super().open(opening)
 
     def order(self, event: Event) -> Iterable[Child]:
-        """All children, beginning at the one whose turn it is, then by how near their turns are."""
-        current, children = self._current, self.children
-        first, most, total = -1, 0, 0
-        now = 0.0
-        for at, child in enumerate(children):
-            if not child.steady:
-                now = now or self._now()
-                if not child.admits(now):  # its turn passes, and its share goes to the others
-                    continue
-            weight = self.weights[at]
-            total += weight
-            due = current[at] = current[at] + weight
-            if first < 0 or due > most:
-                first, most = at, due
-        if first < 0:  # all are out, or it isn't open
+        """All children, beginning at the one whose turn it is, then by how near their next turns are."""
+        children = self.children
+        if not children:  # not open
             return children
-        current[first] -= total
-        return _from(children, first, current.copy())
+        self._events += 1
+        later, due, passed = self._later, self._due, self._passed
+        first = -1
+        nobody = False
+        out: list[int] = []
+        while first < 0 and (due or later or passed):
+            nobody = nobody or not (due or later)  # then all that were passed over are looked at
+            if passed and (nobody or passed[0][0] <= self._events):
+                at = heappop(passed)[1]
+                child = children[at]
+                if child.steady or child.admits(self._now()):
+                    self._weigh(self.weights[at])
+                    heappush(later, (self._clock, at))
+                else:
+                    out.append(at)
+                continue
+            while later and (later[0][0] <= self._clock or not due):
+                begin, at = heappop(later)
+                self._clock = max(self._clock, begin)
+                heappush(due, (begin + self._lasts[at], at))
+            end, at = heappop(due)
+            child = children[at]
+            if child.steady or child.admits(self._now()):
+                first = at
+                self._next[at] = end
+                heappush(later, (end, at))
+                self._clock += self._step
+            else:
+                self._weigh(-self.weights[at])
+                out.append(at)
+        for at in out:
+            heappush(passed, (self._events + self._pauses[at], at))
+        return children if first < 0 else self._from(first, self._clock)
 
+    def _weigh(self, weight: int) -> None:
+        """Have so much more weight share the turns, or less."""
+        self._in_service += weight
+        self._step = self._unit // max(1, self._in_service)
 
-def _from(children: tuple[Child, ...], first: int, due: list[int]) -> Iterator[Child]:
-    """All children once, beginning at `first`, the rest by how much is due to them; costs what is read of it."""
-    yield children[first]
-    for at in sorted(range(len(children)), key=due.__getitem__, reverse=True):
-        if at != first:
+    def _from(self, first: int, clock: int) -> Iterator[Child]:
+        """All children once, beginning at `first`, the rest by whose turn begins next; costs what is read of it."""
+        children = self.children
+        yield children[first]
+        others = [*range(first + 1, len(children)), *range(first)]
+        others.sort(key=lambda at: (self._next[at] - clock) % self._lasts[at])
+        for at in others:
             yield children[at]

@@ -121,7 +121,7 @@ _US: Final = "us"
 _OF_BARE: Final = "x bare"
 _MORE: Final = f"us, {MANY:,}"
 _OF_FEW: Final = f"x {FEW}"
-_AS_MANY: Final = ("Failover", "RoundRobin", "Sticky", "Sticky, new keys")
+_AS_MANY: Final = ("Failover", "RoundRobin", "Sticky", "Sticky, new keys", "WeightedRoundRobin")
 _BOUNDS: Final = {name: (Bound(_OF_FEW, 1.5),) for name in _AS_MANY}
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from failover.errors import ConfigError
 from failover.event import Event
@@ -24,22 +28,34 @@ def make(children: Sequence[PlainSink]) -> WeightedRoundRobin:
     return WeightedRoundRobin(dict(zip(children, WEIGHTS, strict=False)))
 
 
+def _weighted(weights: Sequence[int]) -> WeightedRoundRobin:
+    return WeightedRoundRobin({PlainSink(f"{at}"): weight for at, weight in enumerate(weights)})
+
+
+def _turn(strategy: WeightedRoundRobin) -> int:
+    return strategy.children.index(next(iter(strategy.order(EVENT))))
+
+
 def begin() -> Callable[[Sequential, list[int]], Callable[[list[int], list[int]], None]]:
-    """The algorithm as nginx words it, with a model's own numbers: who must be tried, in which order."""
-    models: dict[int, list[int]] = {}
+    """The rule in fractions, with a model's own clock: who must be tried, in which order."""
+    models: dict[int, tuple[list[Fraction], list[Fraction]]] = {}
 
     def before(strategy: Sequential, out: list[int]) -> Callable[[list[int], list[int]], None]:
+        count = len(strategy.children)
         if id(strategy) not in models:
             models.clear()
-            models[id(strategy)] = [0] * len(strategy.children)
-        current = models[id(strategy)]
-        well = [i for i in range(len(current)) if i not in out]
-        for i in well:
-            current[i] += WEIGHTS[i]
-        turn = max(well, key=lambda i: current[i], default=None)
-        if turn is not None:
-            current[turn] -= sum(WEIGHTS[i] for i in well)
-        due = sorted(well, key=lambda i: (i != turn, -current[i]))
+            models[id(strategy)] = [Fraction(0)], [Fraction(0)] * count
+        clock, begins = models[id(strategy)]
+        well = [i for i in range(count) if i not in out]
+        due: list[int] = []
+        if well:
+            clock[0] = max(clock[0], min(begins[i] for i in well))
+            may = [i for i in well if begins[i] <= clock[0]]
+            turn = min(may, key=lambda i: begins[i] + Fraction(1, WEIGHTS[i]))
+            begins[turn] += Fraction(1, WEIGHTS[turn])
+            clock[0] += Fraction(1, sum(WEIGHTS[:count]))  # who is out now was in service when the last turns came
+            nearest = {i: (begins[i] - clock[0]) % Fraction(1, WEIGHTS[i]) for i in well}
+            due = sorted(well, key=lambda i: (i != turn, nearest[i], (i - turn) % count))
 
         def check(first: list[int], _: list[int]) -> None:
             assert first == due[: len(first)]
@@ -52,7 +68,7 @@ def begin() -> Callable[[Sequential, list[int]], Callable[[list[int], list[int]]
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
 @pytest.mark.parametrize("count", COUNTS)
 def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> None:
-    """Of up to four children: the one whose turn it is, then by how near their turns are, then those that are out."""
+    """Of up to four: the one whose turn it is, then by how near their next turns are, then those that are out."""
     check_combinations(make, kind, count, begin())
 
 
@@ -66,13 +82,99 @@ def test_weights_are_kept(number: int, most: float, *, batches: bool) -> None:
 
 
 def test_turns_are_smooth() -> None:
-    """Of 5, 1, 1 the turns are those that nginx gives as its example, again and again."""
+    """Of 5, 1, 1 nobody's turns come in a row while another waits, again and again."""
 
     async def main() -> None:
         a, b, c = FastSink("a"), FastSink("b"), FastSink("c")
         async with opened(WeightedRoundRobin({a: 5, b: 1, c: 1})) as strategy:
             ends = [receipt.children[0].sink for receipt in await strategy.deliver_many([EVENT] * 21)]
-            assert "".join(ends) == "aabacaa" * 3
+            assert "".join(ends) == "abaacaa" * 3
+
+    run(main())
+
+
+@given(weights=st.lists(st.integers(1, 100), min_size=1, max_size=8))
+def test_nobody_is_an_event_early_or_late(weights: list[int]) -> None:
+    """At every moment each child has had what is due to it, to less than one event; after a period exactly."""
+
+    async def main() -> None:
+        total = sum(weights)
+        counts = [0] * len(weights)
+        async with opened(_weighted(weights)) as strategy:
+            for number in range(1, 2 * total + 1):
+                counts[_turn(strategy)] += 1
+                for count, weight in zip(counts, weights, strict=True):
+                    assert abs(count * total - number * weight) < total
+        assert counts == [2 * weight for weight in weights]
+
+    run(main())
+
+
+@given(weights=st.lists(st.integers(1, 20), min_size=2, max_size=8), random=st.randoms(use_true_random=False))
+def test_children_go_and_come(weights: list[int], random: Random) -> None:
+    """Whoever is out has no turn; the others share its part by weight, and when it is back all is as before."""
+
+    async def main() -> None:
+        places = range(len(weights))
+        async with opened(_weighted(weights)) as strategy:
+            for _ in range(4):
+                out = random.sample(places, random.randrange(len(weights)))
+                for at, child in enumerate(strategy.children):
+                    if at in out:
+                        strategy.take_out(child, 1e6, "a test", 0.0)
+                    elif not child.steady:
+                        strategy.release(child, "a test")
+                total = sum(weights[at] for at in places if at not in out)
+                counts = [0] * len(weights)
+                for number in range(1, 3 * total + 1):
+                    counts[_turn(strategy)] += 1
+                    for at in places:
+                        due = 0 if at in out else number * weights[at] / total
+                        assert abs(counts[at] - due) < (1e-9 if at in out else 3)
+
+    run(main())
+
+
+def test_all_are_out() -> None:
+    """Then there are no turns, and those that come back are found whoever had the last one."""
+
+    async def main() -> None:
+        async with opened(_weighted([100, 1, 1])) as strategy:
+            for child in strategy.children:
+                strategy.take_out(child, 1e6, "a test", 0.0)
+            for _ in range(3):
+                assert list(strategy.order(EVENT)) == list(strategy.children)
+            for child in strategy.children[1:]:
+                strategy.release(child, "a test")
+            assert [_turn(strategy) for _ in range(4)] == [1, 2, 1, 2]
+            strategy.release(strategy.children[0], "a test")
+            turns = [_turn(strategy) for _ in range(204)]
+            assert [turns.count(at) for at in range(3)] == [200, 2, 2]
+
+    run(main())
+
+
+def test_many_that_are_out_are_not_asked_with_each_event() -> None:
+    """Each is looked at about as often as it would have its turn, whatever the others' share has become."""
+
+    async def main() -> None:
+        async with opened(_weighted([1] * 100)) as strategy:
+            for child in strategy.children[1:]:
+                strategy.take_out(child, 1e6, "a test", 0.0)
+            looks = 0
+
+            def clock() -> float:
+                nonlocal looks
+                looks += 1
+                return 0.0
+
+            strategy._now = clock  # pyright: ignore[reportPrivateUsage]
+            assert [_turn(strategy) for _ in range(1000)] == [0] * 1000
+            assert looks <= 11 * 99
+            for child in strategy.children:
+                strategy.release(child, "a test")
+            turns = [_turn(strategy) for _ in range(300)]
+            assert set(turns[100:]) == set(range(100))
 
     run(main())
 

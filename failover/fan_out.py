@@ -17,6 +17,7 @@ from failover.receipt import Attempt, Receipt
 from failover.records import LateConfirmation, Silence, notify
 from failover.sink import Status, deliver_many, left_by, partial_receipt, start, untold
 from failover.strategy import Child, Declared, Strategy
+from failover.waiting import wait_for_one
 
 __all__ = ["FanOut"]
 
@@ -60,19 +61,21 @@ class FanOut(Strategy):
         futures = [start(child.sink, event, deadline=deadline) for child in self.children]
         try:
             if self.need == len(futures) and not self.gives_up:
-                for future in futures:  # all must end: waiting for one after the other costs nothing extra
-                    await future
+                # all must end: waiting for one after the other costs nothing extra
+                receipts = tuple([await future for future in futures])
             else:
                 await self._until_decided(futures)
+                receipts = tuple(
+                    [
+                        future.result() if future.done() else self._leave(event, child, began, future)
+                        for child, future in zip(self.children, futures, strict=True)
+                    ]
+                )
         except BaseException as ending:  # cancelled, or misuse of a child: the others must not outlive this
             receipt = await self._end(event, began, futures, ending)
             if isinstance(ending, asyncio.CancelledError):
                 ending.receipt = receipt  # type: ignore[attr-defined]
             raise
-        receipts = tuple(
-            future.result() if future.done() else self._leave(event, child, began, future)
-            for child, future in zip(self.children, futures, strict=True)
-        )
         return self._receipt(event, began, receipts)
 
     async def deliver_many(
@@ -136,12 +139,11 @@ class FanOut(Strategy):
 
     async def _until_decided(self, futures: list[asyncio.Future[Receipt]]) -> None:
         """Wait until the receipts that are there decide, or all are there."""
-        waiting = set(futures)
-        while waiting:
-            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        while waiting := [future for future in futures if not future.done()]:
             ended = [future.result() for future in futures if future.done()]
-            if self._loop is not None and self.decided(ended):  # closed, it leaves nobody under way
+            if ended and self._loop is not None and self.decided(ended):  # closed, it leaves nobody under way
                 return
+            await wait_for_one(waiting)
 
     async def _until_all_decided(self, running: Sequence[asyncio.Future[list[Receipt]]], count: int) -> None:
         """The same for all events of a batch: wait until the children that are through with it decide each."""
@@ -167,7 +169,7 @@ class FanOut(Strategy):
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         outcome, verdict = fan_out_outcome(receipts, self.need)
         # Its end is its last child's: in a batch it may be long ago by now, and evidence is judged by its age.
-        ended = max((receipt.ended for receipt in receipts), default=began)
+        ended = max([receipt.ended for receipt in receipts], default=began)
         return Receipt(event, self.name, outcome, began, ended, receipts, verdict, side_by_side=self.side_by_side)
 
     def _leave(self, event: Event, child: Child, began: float, future: asyncio.Future[Receipt]) -> Receipt:

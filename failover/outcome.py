@@ -72,7 +72,7 @@ def fan_out_outcome(children: Sequence[Receipt], need: int) -> tuple[Outcome, Ve
     passed on, as UNCONFIRMED if any child may have processed it, else SKIPPED. Without one as of an unsettled sequence,
     where a confirmed child counts as "may have been processed".
     """
-    confirmed = sum(child.confirmed for child in children)
+    confirmed = sum([child.confirmed for child in children])  # a list's half the price of a generator's
     if confirmed >= need:
         return Outcome.CONFIRMED, None
     if confirmed + sum(child.outcome is Outcome.SENT for child in children) >= need:

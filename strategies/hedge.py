@@ -19,6 +19,7 @@ from failover.receipt import Receipt
 from failover.sink import Opening, Sink, check_seconds, deliver_each, start, untold
 from failover.strategies.budget import Budget
 from failover.strategy import Child, Declared
+from failover.waiting import wait_for_one
 
 __all__ = ["Hedge"]
 
@@ -119,11 +120,12 @@ class Hedge(FanOut):
         futures = [start(first.sink, event, deadline=deadline)]
         spent = False
         try:
-            await asyncio.wait(futures, timeout=self.delay)
+            if not futures[0].done():
+                await wait_for_one(futures, self.delay)
             if not futures[0].done():
                 spent = not self.budget.withdraw(self._now())
                 if spent:
-                    await asyncio.wait(futures)
+                    await wait_for_one(futures)
                 else:
                     self.hedged += 1
             if self._loop is not None and not (futures[0].done() and futures[0].result().settled):

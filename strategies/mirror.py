@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from attrs import evolve
@@ -72,6 +73,11 @@ class Mirror(FanOut):
         """What comes late from the copy concerns nobody above; observers hear it where it comes from."""
         if child is self.children[0]:
             super()._hear(child, news)
+
+    async def _until_decided(self, futures: list[asyncio.Future[Receipt]]) -> None:
+        """Wait for main alone."""
+        await futures[0]
+        await super()._until_decided(futures)  # closed meanwhile, for the copy as well
 
     def _receipt(self, event: Event, began: float, receipts: tuple[Receipt, ...]) -> Receipt:
         main = receipts[0]

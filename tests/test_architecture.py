@@ -37,6 +37,7 @@ BASES = {
     "fan_out",
     "held",
     "probing",
+    "waiting",
 }  # of the words these alone know the loop
 
 # Lowest first. A module is named by what follows `failover.` first; it imports its own layer and those below it.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import merge
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from struct import Struct
 from typing import Final
 
@@ -21,7 +21,7 @@ from failover.strategy import Child, Declared
 
 __all__ = ["Circle", "Sticky"]
 
-_POINTS: Final = 64
+_POINTS: Final = 384
 """How many points each child has on the circle: they even out its share. Part of the mapping: it never changes."""
 _MEMORY: Final = 4096
 """For how many keys, the most recently seen ones, the first child is remembered."""
@@ -119,16 +119,17 @@ class Circle:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        points = sorted((point, at) for at, name in enumerate(names) for point in _points(name))
-        self._points = array("Q", [point for point, _ in points])
-        self._owners = array("L", [at for _, at in points])
+        points = array("Q", chain.from_iterable(map(_points, names)))
+        order = sorted(range(len(points)), key=points.__getitem__)
+        self._points = array("Q", map(points.__getitem__, order))
+        self._owners = array("I", [at // _POINTS for at in order])
         self._count = len(points) // _POINTS
-        bits = len(points).bit_length()
+        bits = len(points).bit_length() - 1  # one or two points begin with the same, and the table is small
         self._shift = 64 - bits
         numbers = [0] * ((1 << bits) + 1)  # how many points begin with these bits
         for point in self._points:
             numbers[(point >> self._shift) + 1] += 1
-        self._begin = array("L", accumulate(numbers))  # how many lie before them
+        self._begin = array("I", accumulate(numbers))  # how many lie before them
 
     def first(self, key: bytes) -> int:
         """The position of the name that comes first for a key."""

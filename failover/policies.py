@@ -336,7 +336,7 @@ TABLE: Final = (
         "COALESCE",
         "of the events of one key that wait, the newest goes; what inserts or deletes is kept, and in order",
         _around(Coalesce),
-        options={"key": TEXT, "keep": TEXT, "waiting": whole(0)},
+        options={"key": TEXT, "keep": TEXT, "every": TIME, "waiting": whole(0), "most": WHOLE},
         required=["key"],
         most=1,
     ),

@@ -62,10 +62,14 @@ class Ordered(Queueing):
         turn = self._enter(key, (event,), deadline)
         try:
             if turn is None:
+                self._begins(key)
                 return await super().deliver(event, deadline=deadline)
             began = self._now()
             refused = await self._wait(event, turn, began)
-            return refused or await self._having_waited(super().deliver(event, deadline=deadline), began)
+            if refused is not None:
+                return refused
+            self._begins(key)
+            return await self._having_waited(super().deliver(event, deadline=deadline), began)
         finally:
             self._leave(key, turn)
 
@@ -122,6 +126,8 @@ class Ordered(Queueing):
         while runs:
             turns = [places[number] for _, places in runs]
             some = [batch.events[place] for place in turns]
+            for key, _ in runs:
+                self._begins(key)
             delivery = super().deliver_many(some, deadline=batch.deadline)
             if number:
                 await self._all_having_waited(batch, turns, delivery)
@@ -143,6 +149,7 @@ class Ordered(Queueing):
             if reason:
                 batch.receipts[place] = self._refused(event, batch.began, reason)
             else:
+                self._begins(key)
                 delivery = super().deliver(event, deadline=batch.deadline)
                 await batch.take(place, self._having_waited(delivery, batch.began))
         self._leave(key, held.pop(key))
@@ -167,7 +174,16 @@ class Ordered(Queueing):
             if line is not None:
                 line.pop(turn, None)
             self._drop(turn)
-            return
+        elif self._lines[key]:
+            self._go_on(key)
+        else:
+            del self._lines[key]
+
+    def _begins(self, key: bytes | None) -> None:
+        """The child is given an event of this key. Overridden where that matters."""
+
+    def _go_on(self, key: bytes) -> None:
+        """Have the turn of the next one of a key come; forget the key if there is none."""
         line = self._lines[key]
         while line:
             if self._settle(line.popitem(last=False)[0]):

@@ -222,6 +222,17 @@ def test_what_waits_for_others() -> None:
         assert within.concerns == ()
 
 
+def test_what_is_held_back_for_longer_than_it_may_wait() -> None:
+    """Where nothing has as much time as it may have to wait for a newer one, that is said."""
+    (a,) = silent(0.2)
+    strategy = Coalesce(a, key="callid", every=2.0)
+    assert case_of(strategy, 2.5).concerns == ()
+    assert "what comes sooner than 2 s after another event of its key waits in vain" in str(
+        case_of(strategy, 2.0).concerns[0]
+    )
+    assert "without a deadline an event may wait here" in str(case_of(strategy).concerns[0])
+
+
 QUEUES: list[Callable[[Sink], Strategy]] = [
     lambda sink: Limit(sink, in_flight=2),
     lambda sink: Limit(sink, rate=5),
@@ -229,6 +240,7 @@ QUEUES: list[Callable[[Sink], Strategy]] = [
     Ordered,
     lambda sink: Dedup(sink, window=0.5),
     lambda sink: Coalesce(sink, key="callid"),
+    lambda sink: Coalesce(sink, key="callid", every=0.4),
     lambda sink: Deadline(sink, lambda event: now() + len(event.name) / 10),
 ]
 

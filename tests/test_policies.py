@@ -145,8 +145,9 @@ MADE: list[tuple[str, type[Strategy], dict[str, Any]]] = [
     (f"DEDUP window=2s key=id most=5 {A}", Dedup, {"key": "id", "most": 5}),
     (f"ORDERED {A}", Ordered, {"key": "callid", "waiting": 1024}),
     (f"ORDERED key=aor waiting=9 {A}", Ordered, {"key": "aor", "waiting": 9}),
-    (f"COALESCE key=aor {A}", Coalesce, {"key": "aor", "keep": KEEP, "waiting": 1024}),
+    (f"COALESCE key=aor {A}", Coalesce, {"key": "aor", "keep": KEEP, "every": None, "waiting": 1024}),
     (f"COALESCE key=aor keep=E_*_END waiting=9 {A}", Coalesce, {"key": "aor", "keep": ["E_*_END"], "waiting": 9}),
+    (f"COALESCE key=aor every=5s most=99 {A}", Coalesce, {"every": 5.0, "most": 99}),
     (f"DEAD-LETTER {A} {B}", DeadLetter, {"reserve": 0.1, "letter": enclosed}),
     (f"DEAD-LETTER reserve=1s letter=as-it-was {A} {B}", DeadLetter, {"reserve": 1.0, "letter": as_it_was}),
 ]

@@ -125,6 +125,7 @@ KINDS: Final[dict[str, Kind]] = {
     "deadline": _one(Deadline, _end),
     "dedup": _one(Dedup, window=1.0, key=_call),
     "coalesce": _one(Coalesce, key=_call),
+    "coalesce, every so often": _one(Coalesce, key=_call, every=0.2),
     "ordered": _one(Ordered, key=_call, ordered=_call),
     "group": Kind(lambda sinks, name: Group(name, sinks[0], drain=0), 1, 1),
 }

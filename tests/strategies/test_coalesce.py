@@ -52,22 +52,36 @@ def is_superseded(receipt: Receipt) -> bool:
 
 
 @settings(max_examples=250)
-@given(plan=steps((UPDATE, UPDATE, INSERT)), script=SCRIPTS, kind=KINDS, closing=CLOSINGS, again=st.booleans())
+@given(
+    plan=steps((UPDATE, UPDATE, INSERT)),
+    script=SCRIPTS,
+    kind=KINDS,
+    closing=CLOSINGS,
+    again=st.booleans(),
+    every=st.sampled_from((None, None, 0.4, 3.0)),
+)
 def test_order_and_what_is_kept_in_any_schedule(
-    plan: list[Step], script: list[Answer], kind: type[PlainSink], closing: float | None, *, again: bool
+    plan: list[Step],
+    script: list[Answer],
+    kind: type[PlainSink],
+    closing: float | None,
+    *,
+    again: bool,
+    every: float | None,
 ) -> None:
     """Attempts of a key are in order; only updates are superseded, each by a later one with nothing kept between."""
     sink = kind("a", *script)
     child = Retry(sink, stop=stop_after_attempt(2), wait=wait_fixed(0.5)) if again else sink
-    tree = Coalesce(child, key="callid")
+    tree = Coalesce(child, key="callid", every=every)
     raised = play(tree, plan, closing)
     assert tree._lines == {}  # pyright: ignore[reportPrivateUsage]
+    assert tree._paused == set()  # pyright: ignore[reportPrivateUsage]
     check_left(raised, sink.given)
     given = given_to(sink)
-    every = [one for step in raised for one in step.events]
+    came = [one for step in raised for one in step.events]
     count = 0
     for key in "xyz":
-        mine = [one for one in every if key_of(one) == key]
+        mine = [one for one in came if key_of(one) == key]
         attempts = [number for number in given if number in {number_of(one) for one in mine}]
         assert attempts == sorted(attempts)
         receipts = {number_of(one.event): one for step in raised for one in step.receipts if key_of(one.event) == key}

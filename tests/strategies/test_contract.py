@@ -69,6 +69,7 @@ TREES: dict[str, Callable[[type[PlainSink]], Sink]] = {
     "limit": lambda kind: Limit(nested(kind), in_flight=3),
     "dedup": lambda kind: Dedup(nested(kind), window=1),
     "coalesce": lambda kind: Coalesce(nested(kind), key="k"),
+    "coalesce, every": lambda kind: Coalesce(nested(kind), key="k", every=0.001),
     "deadline": lambda kind: Deadline(nested(kind), lambda _: 1e9),
     "nested": nested,
     "group": lambda kind: Group("g", kind("alone", SLOW), drain=0),

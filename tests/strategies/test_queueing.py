@@ -19,6 +19,7 @@ QUEUES: dict[str, Callable[[PlainSink], Queueing]] = {
     "Limit": lambda sink: Limit(sink, in_flight=1),
     "Ordered": lambda sink: Ordered(sink, key="callid"),
     "Coalesce": lambda sink: Coalesce(sink, key="callid"),
+    "Coalesce, every": lambda sink: Coalesce(sink, key="callid", every=0.5),
     "Dedup": lambda sink: Dedup(sink, window=30),
 }
 EVENT = Event("E_A", {"callid": "a"})

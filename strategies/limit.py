@@ -122,7 +122,8 @@ class Limit(Queueing):
     ) -> list[Receipt]:
         """Deliver a batch, as many of its events together as there is room for.
 
-        Unless `at_limit` is `wait`, an event is turned away if the rate, or what others have in flight, leaves no room.
+        Whatever `at_limit` and `waiting` say, an event waits for room that others of its batch have, as at a socket.
+        Where it mayn't wait, it is turned away if the rate, or what others have in flight, leaves no room.
         """
         began = self._now()
         count = 0 if self._turns else self._take(len(events))
@@ -156,14 +157,15 @@ class Limit(Queueing):
                 count = 0 if self._turns else self._take(len(events) - place)
                 if count:
                     continue
-                if self.at_limit == "wait":
+                own = under_way and self._crowded()
+                if self.at_limit == "wait" and (len(self._turns) < self.waiting or not own):
                     reason = await self._room(batch.deadline)
                     if reason:
                         for late in range(place, len(events)):
                             batch.receipts[late] = self._refused(events[late], batch.began, reason)
                         break
                     count = 1 + (0 if self._turns else self._take(len(events) - place - 1))
-                elif under_way and self._crowded():
+                elif own:
                     await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 else:
                     batch.receipts[place] = self._no_room(events[place])

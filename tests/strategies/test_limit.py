@@ -52,6 +52,7 @@ def never_above(times: list[float], rate: float, burst: int) -> bool:
     rate=st.sampled_from((None, 0.7, 2.0, 10)),
     burst=st.sampled_from((1, 2, 4)),
     at_limit=st.sampled_from(AT_LIMIT),
+    waiting=st.sampled_from((0, 2, 1024)),
 )
 def test_bounds_hold_in_any_schedule(
     *,
@@ -63,12 +64,13 @@ def test_bounds_hold_in_any_schedule(
     rate: float | None,
     burst: int,
     at_limit: Literal["wait", "next", "reject"],
+    waiting: int,
 ) -> None:
     """Neither bound is ever passed, none overtakes another, and no place is lost, whatever fails or is cancelled."""
     if rate is None:
         in_flight, burst = in_flight or 3, 1
     sink = kind("a", *script)
-    tree = Limit(sink, in_flight=in_flight, rate=rate, burst=burst, at_limit=at_limit)
+    tree = Limit(sink, in_flight=in_flight, rate=rate, burst=burst, at_limit=at_limit, waiting=waiting)
     raised = play(tree, plan, closing)
     assert tree._busy == 0  # pyright: ignore[reportPrivateUsage]
     check_left(raised, sink.given)
@@ -300,15 +302,64 @@ def test_no_more_than_so_many_wait_and_one_timer_is_theirs() -> None:
     run(main())
 
 
-def test_nobody_may_wait() -> None:
-    """With room for none to wait, what finds no room is skipped at once, a batch from there on."""
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+def test_nobody_may_wait(kind: type[PlainSink]) -> None:
+    """With room for none to wait, what finds no room is skipped at once; a batch waits for its own events alone."""
+
+    async def main() -> None:
+        sink = kind("a", YES.after(1))
+        async with opened(Limit(sink, in_flight=2, waiting=0)) as tree:
+            receipts = await asyncio.gather(*begin(tree, 3))
+            assert [receipt.reason for receipt in receipts] == ["", "", "no place to wait: 0 wait already"]
+            assert all(receipt.confirmed for receipt in await tree.deliver_many(events(5)))
+            assert sink.times[2:] == [1, 1, 2, 2, 3]
+            others = begin(tree, 1)
+            await asyncio.sleep(0)
+            batch = asyncio.create_task(tree.deliver_many(events(4)))
+            await asyncio.sleep(0.5)
+            (turned_away,) = await asyncio.gather(*begin(tree, 1))
+            assert not turned_away.confirmed
+            assert all(receipt.confirmed for receipt in await batch)
+            assert sink.times[7:] == [4, 4, 5, 5, 6]
+            await asyncio.gather(*others)
+            others = begin(tree, 2)
+            await asyncio.sleep(0)
+            reasons = {receipt.reason for receipt in await tree.deliver_many(events(2))}
+            assert reasons == {"no place to wait: 0 wait already"}
+            await asyncio.gather(*others)
+
+    run(main())
+
+
+def test_nobody_may_wait_for_a_rate() -> None:
+    """With room for none to wait, neither does a batch: what the rate doesn't allow at once is skipped."""
+
+    async def main() -> None:
+        async with opened(Limit(FastSink("a", YES.after(1)), rate=1, burst=2, waiting=0)) as tree:
+            receipts = await tree.deliver_many(events(4))
+            assert [receipt.confirmed for receipt in receipts] == [True, True, False, False]
+            assert now() == 1
+
+    run(main())
+
+
+def test_a_batch_that_finds_no_place_in_line() -> None:
+    """Where as many wait as may, a batch goes on with the room that those before it leave to its own events."""
 
     async def main() -> None:
         sink = FastSink("a", YES.after(1))
-        async with opened(Limit(sink, in_flight=2, waiting=0)) as tree:
-            receipts = await asyncio.gather(*begin(tree, 3))
-            assert [receipt.confirmed for receipt in receipts] == [True, True, False]
-            assert [receipt.confirmed for receipt in await tree.deliver_many(events(3))] == [True, True, False]
+        async with opened(Limit(sink, in_flight=1, waiting=1)) as tree:
+            batch = asyncio.create_task(tree.deliver_many(events(3)))
+            await asyncio.sleep(0.5)
+            assert tree.status().in_flight == 2
+            (refused,) = await asyncio.gather(*begin(tree, 1))
+            assert refused.reason == "no place to wait: 1 wait already"
+            assert all(receipt.confirmed for receipt in await batch)
+            first, second = begin(tree, 2)
+            await asyncio.sleep(0)
+            late = await tree.deliver_many(events(2), deadline=now())
+            assert {receipt.reason for receipt in late} == {"no time left while it waited for its turn"}
+            await asyncio.gather(first, second)
 
     run(main())
 

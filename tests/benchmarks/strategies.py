@@ -44,14 +44,14 @@ from failover.strategies import (
 from tests.benchmarks.race import Result, Settings
 from tests.benchmarks.sheet import Bound, Sheet, work
 
-__all__ = ["BARE", "FEW", "MAKERS", "MANY", "SPREAD", "Instant", "Strategies", "main"]
+__all__ = ["AWAITED", "BARE", "FEW", "MAKERS", "MANY", "SPREAD", "Instant", "Later", "Strategies", "main"]
 
 Maker = Callable[[Sequence["Instant"]], Sink]
 
 FEW: Final = 3
 MANY: Final = 1000
 BARE: Final = "a bare sink"
-_TURN: Final = 64  # events until the loop has its turn, for what a strategy leaves to it
+_TURN: Final = 64  # events until the loop has its turn, for what a strategy leaves to it; and those awaited at once
 _KEYS: Final = 1024  # Call-IDs that take turns
 _NEW: Final = itertools.count()  # keys that no event had before
 
@@ -86,6 +86,20 @@ class Instant:
         """Nothing is held."""
 
 
+class Later(Instant):
+    """One that confirms in the loop's next turn, so that each event is awaited, as it is on a network."""
+
+    def start(self, event: Event, *, deadline: float | None = None) -> asyncio.Future[Receipt]:
+        """A future that is done in the next turn."""
+        begun: asyncio.Future[Receipt] = asyncio.Future(loop=self._loop)
+        self._loop.call_soon(self._confirm, begun, event, self._now())
+        return begun
+
+    def _confirm(self, begun: asyncio.Future[Receipt], event: Event, began: float) -> None:
+        if not begun.done():
+            begun.set_result(Attempt(event, self.name, Outcome.CONFIRMED, began, self._now(), sent=True))
+
+
 # A new strategy is a row here. `ONE` have one child (or two), `SPREAD` choose one of any number, `ALL` ask all.
 ONE: Final[Mapping[str, Maker]] = {
     "Coalesce": lambda sinks: Coalesce(sinks[0], key=lambda _: next(_NEW)),
@@ -115,7 +129,12 @@ ALL: Final[Mapping[str, Maker]] = {
     "Parallel": lambda sinks: Parallel(*sinks, require="all"),
     "Quorum": lambda sinks: Quorum(2, *sinks),
 }
-MAKERS: Final[Mapping[str, Maker]] = {BARE: lambda sinks: sinks[0], **ONE, **SPREAD, **ALL}
+_BARE_AWAITED: Final = f"{BARE}, awaited"
+AWAITED: Final[Mapping[str, Maker]] = {
+    _BARE_AWAITED: lambda sinks: sinks[0],
+    **{f"{name}, awaited": {**ONE, **ALL}[name] for name in ("Hedge", "Mirror", "Parallel", "Quorum")},
+}
+MAKERS: Final[Mapping[str, Maker]] = {BARE: lambda sinks: sinks[0], **ONE, **SPREAD, **ALL, **AWAITED}
 
 _US: Final = "us"
 _OF_BARE: Final = "x bare"
@@ -140,7 +159,8 @@ class Strategies:
         sheet = Sheet(self.name, (_US, _OF_BARE, _MORE, _OF_FEW))
         for name in MAKERS:
             few = found[f"{name} {FEW}"]
-            figures = {_US: statistics.median(few), _OF_BARE: _ratio(few, found[f"{BARE} {FEW}"])}
+            bare = _BARE_AWAITED if name in AWAITED else BARE
+            figures = {_US: statistics.median(few), _OF_BARE: _ratio(few, found[f"{bare} {FEW}"])}
             if name in SPREAD:
                 many = found[f"{name} {MANY}"]
                 figures |= {_MORE: statistics.median(many), _OF_FEW: _ratio(many, few)}
@@ -152,14 +172,18 @@ def _ratio(figures: Sequence[float], to: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(figures, to, strict=True))
 
 
-async def _slice(group: Group, events: Sequence[Event], seconds: float) -> float:
-    """Microseconds of this process's time per event."""
+async def _slice(group: Group, events: Sequence[Event], seconds: float, *, at_once: bool) -> float:
+    """Microseconds of this process's time per event, one after the other or so many of them at once."""
     count = 0
     began = time.process_time()
     while (used := time.process_time() - began) < seconds or not count:
-        for event in events[count % _KEYS : count % _KEYS + _TURN]:
-            await group.deliver(event)
-        await asyncio.sleep(0)
+        some = events[count % _KEYS : count % _KEYS + _TURN]
+        if at_once:
+            await asyncio.gather(*[group.deliver(event) for event in some])
+        else:
+            for event in some:
+                await group.deliver(event)
+            await asyncio.sleep(0)
         count += _TURN
     return used / count * 1e6
 
@@ -171,7 +195,8 @@ async def _run(seconds: float, rounds: int) -> dict[str, list[float]]:
         groups: dict[str, Group] = {}
         for name, maker in MAKERS.items():
             for count in (FEW, MANY) if name in SPREAD else (FEW,):
-                group = Group(f"{name} {count}", maker([Instant(f"{at}") for at in range(count)]), rng=Random(0))
+                kind = Later if name in AWAITED else Instant
+                group = Group(f"{name} {count}", maker([kind(f"{at}") for at in range(count)]), rng=Random(0))
                 groups[group.name] = await stack.enter_async_context(group)
                 for event in events:  # each child, and each key, has been asked before it is measured
                     assert (await group.deliver(event)).confirmed
@@ -180,7 +205,8 @@ async def _run(seconds: float, rounds: int) -> dict[str, list[float]]:
         names = list(groups)
         for turn in range(rounds):
             for name in names if turn % 2 else reversed(names):
-                found.setdefault(name, []).append(await _slice(groups[name], events, seconds))
+                at_once = name.removesuffix(f" {FEW}") in AWAITED
+                found.setdefault(name, []).append(await _slice(groups[name], events, seconds, at_once=at_once))
     return found
 
 

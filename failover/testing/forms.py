@@ -158,6 +158,12 @@ def _keyed(node: Branch, sinks: Sinks) -> Arguments:
     return sinks, {"key": key}
 
 
+def _coalesce(node: Branch, sinks: Sinks) -> Arguments:
+    given, settings = _keyed(node, sinks)
+    every = 0.02 + 0.4 * node.amount if node.amount < 0.5 else None  # noqa: PLR2004  # where keys are few
+    return given, {**settings, "every": every}
+
+
 FORMS: Final[dict[str, Form]] = {
     "Failover": Form(Failover, _sequence),
     "RoundRobin": Form(RoundRobin, _round_robin),
@@ -178,7 +184,7 @@ FORMS: Final[dict[str, Form]] = {
     "Limit": Form(Limit, _limit, 1, 1),
     "Deadline": Form(Deadline, _deadline, 1, 1),
     "Dedup": Form(Dedup, _dedup, 1, 1),
-    "Coalesce": Form(Coalesce, _keyed, 1, 1),
+    "Coalesce": Form(Coalesce, _coalesce, 1, 1),
     "Ordered": Form(Ordered, _keyed, 1, 1),
 }
 """Every strategy by the name of its class."""

@@ -242,7 +242,7 @@ def partial_receipt(sink: Sink, event: Event, begun: Awaitable[Receipt], ending:
         left = getattr(ending, "receipt", None)
     if left is None:
         return untold(event, sink, asyncio.get_running_loop().time())
-    return left if left.event is event else replace(left, event=event)  # a socket that was closed has forgotten it
+    return left if left.event is event else replace(left, event=event)  # it may have forgotten whose it was
 
 
 def watch(sink: Sink, watcher: Callable[[News], None]) -> None:

@@ -131,8 +131,7 @@ class Exchange(Struct, eq=False, gc=False):
     def expired(self, now: float) -> bool:
         """Take the sink's own timeout."""
         if self.waiter is None or self.waiter.done():
-            if self.sent:
-                self.owner.heard_nothing(self._left(now), now)
+            self._unheard(now)
         elif self.sent:
             self.end(Outcome.UNCONFIRMED, now, "no reply within the timeout")
         elif self.connection is not None and not self.connection.established:
@@ -151,8 +150,7 @@ class Exchange(Struct, eq=False, gc=False):
     def broken(self, reason: str, now: float) -> None:
         """Take the loss of its connection."""
         if self.waiter is None or self.waiter.done():
-            if self.sent:
-                self.owner.heard_nothing(self._left(now), now)
+            self._unheard(now)
         else:
             self.end(Outcome.UNCONFIRMED if self.sent else Outcome.UNREACHABLE, now, reason)
 
@@ -195,8 +193,18 @@ class Exchange(Struct, eq=False, gc=False):
             self.timer.cancel()
             self.timer = None
         self.owner.ended(attempt)
-        if waiter is not None and not waiter.done():
+        if waiter is None:
+            return
+        if not waiter.done():
             waiter.set_result(attempt)
+        elif isinstance(waiter, asyncio.Future):  # cancelled; whoever held it asks for this in the next turn
+            waiter.receipt = attempt  # type: ignore[attr-defined]
+
+    def _unheard(self, now: float) -> None:
+        """Take that no reply will come, after whoever waited for one has gone."""
+        left = self._left(now)
+        if self.sent:
+            self.owner.heard_nothing(left, now)
 
     def _left(self, now: float) -> Attempt:
         """Its record, also if its waiter was cancelled without a word to us."""

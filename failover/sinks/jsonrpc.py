@@ -8,7 +8,6 @@ from ssl import SSLContext
 from typing import Any, Final, Literal, cast, get_args
 
 from attrs import evolve
-from msgspec.structs import replace
 
 from failover.address import SCHEMES, SocketAddress, Span, parse_socket
 from failover.errors import ConfigError, UsageError
@@ -150,9 +149,7 @@ class JsonRpcSink:
         try:
             return await begun
         except asyncio.CancelledError as cancelled:
-            left = self.abandon(begun, "cancelled")
-            own = left if left.event is event else replace(left, event=event)  # closed meanwhile, it has forgotten it
-            cancelled.receipt = own  # type: ignore[attr-defined]
+            cancelled.receipt = self.abandon(begun, "cancelled")  # type: ignore[attr-defined]
             raise
 
     def start(self, event: Event, *, deadline: float | None = None) -> asyncio.Future[Receipt]:
@@ -209,11 +206,12 @@ class JsonRpcSink:
         waiter = cast("asyncio.Future[Receipt]", begun)
         if waiter.done() and not waiter.cancelled():
             return waiter.result()
+        left: Receipt | None = getattr(waiter, "receipt", None)  # it ended between its cancellation and now
+        if left is not None:
+            return left
         exchange = self._find(waiter)
-        now = asyncio.get_running_loop().time()
-        if exchange is None:  # its connection is gone, and nobody was there to be told
-            return Attempt(_NOTHING, self.name, Outcome.ABANDONED, now, now, reason=reason, sent=True)
-        return exchange.abandon(reason, now)
+        assert exchange is not None  # noqa: S101  # narrows the type: one that is no more has ended
+        return exchange.abandon(reason, asyncio.get_running_loop().time())
 
     async def probe(self, method: str | None, timeout: float) -> str:
         """Ask whether the peer would answer, apart from any event; empty if it does, else why not.
@@ -379,9 +377,6 @@ class JsonRpcSink:
             notify(self._observers, news)
         for watcher in list(self.watchers):
             watcher(news)
-
-
-_NOTHING: Final = Event("unknown")
 
 
 def _check_server_name(name: str) -> None:

@@ -351,6 +351,67 @@ def test_a_late_confirmation_ends_the_quarantine(run: Run) -> None:
     assert told[0].confirmed
 
 
+@pytest.mark.parametrize("end", ["broken", "answered", "expired", "closed"])
+def test_cancelled_in_the_turn_of_its_end(run: Run, end: str) -> None:
+    """Whatever ends an attempt between its cancellation and the word of it, its receipt is the one that was told."""
+
+    async def main() -> tuple[Receipt, Attempt]:
+        loop = asyncio.get_running_loop()
+        records: list[Record] = []
+        async with ScriptedPeer(silent) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink, observers=[records.append]):
+                before = loop.time()
+                task = asyncio.create_task(sink.deliver(EVENT))
+                (call,) = await peer.got(1)
+                await until(lambda: loop.time() > before)  # uvloop's has milliseconds only
+                connection = sink._connection
+                assert connection is not None
+                task.cancel()
+                if end == "broken":
+                    connection.break_off("lost")
+                elif end == "answered":
+                    connection.data_received(call.reply(result=1))
+                elif end == "expired":
+                    connection.sweep(loop.time() + 2)
+                else:
+                    connection.close()
+                with pytest.raises(asyncio.CancelledError) as raised:
+                    await task
+                left: Attempt = getattr(raised.value, "receipt")  # noqa: B009
+                assert before <= left.began < left.ended
+                assert left.request_id == call.id
+                return left, next(record.attempt for record in records if isinstance(record, AttemptEnded))
+
+    left, told = run(main)
+    assert left is told
+    assert left.outcome is Outcome.ABANDONED
+
+
+def test_cancelled_before_the_write_in_the_turn_of_the_break(run: Run) -> None:
+    """What had not left is abandoned as such: counted, told, and without an id."""
+
+    async def main() -> tuple[Receipt, list[Record], dict[Outcome, int]]:
+        records: list[Record] = []
+        with black_hole() as address:
+            sink = jsonrpc(address, options=ConnectionOptions(connect_timeout=5))
+            async with opened(sink, observers=[records.append]):
+                task = asyncio.create_task(sink.deliver(EVENT))
+                await turns(3)
+                assert sink._connection is not None
+                task.cancel()
+                sink._connection.break_off("lost")
+                with pytest.raises(asyncio.CancelledError) as raised:
+                    await task
+                return getattr(raised.value, "receipt"), records, sink.status().outcomes  # noqa: B009
+
+    left, records, outcomes = run(main)
+    assert [record.attempt for record in records if isinstance(record, AttemptEnded)] == [left]
+    assert left.event is EVENT
+    assert (left.outcome, left.maybe_processed, left.reason) == (Outcome.ABANDONED, False, "cancelled")
+    assert outcomes == {Outcome.ABANDONED: 1}
+
+
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("nested", [False, True])
 def test_cancelled_and_closed_in_one_turn(run: Run, *, nested: bool, batch: bool) -> None:

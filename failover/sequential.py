@@ -22,9 +22,9 @@ from failover.strategy import Child, Declared, skipped
 
 __all__ = ["Sequential"]
 
-_LAST_RESORT: Final = "last resort: all are quarantined"
 _TIME_OVER: Final = "its quarantine is over"
 _NO_OTHER: Final = "in slow start, and no other took it"
+_BACK: Final = "back in service meanwhile"
 _CONFIRMED: Final = Outcome.CONFIRMED
 _Legs: TypeAlias = "Mapping[Child, Sequence[int]]"  # which events of a batch go to which child, by their places
 _LATE: Final = "no time left before the deadline"
@@ -43,7 +43,8 @@ class Sequential(Judging):
         name: How it is called in receipts; the class's name by default.
         quarantine: Seconds for which a child at fault is skipped, 30 by default; 0 never skips one.
         quarantine_rejected: Whether an error reply quarantines as well, as OpenSIPS does.
-        last_resort: Whether quarantined children are tried rather than leaving an event undelivered; OpenSIPS doesn't.
+        last_resort: Whether children that are out or busy are tried rather than leaving an event undelivered; OpenSIPS
+            doesn't.
         health: All the rules by which a child is taken out and comes back; by default those of `Health`.
 
     Raises:
@@ -302,14 +303,15 @@ class Sequential(Judging):
         return again
 
     async def _last_resort(self, event: Event, held: list[Child], tried: list[Receipt], deadline: float | None) -> None:
-        """Try quarantined children until one settles the event, longest-quarantined first; one event a child."""
+        """Try those passed over until one settles the event, longest-quarantined first; one event a child."""
         held.sort(key=lambda child: (not child.answering, child.out_since))
         for position, child in enumerate(held):
             if self._loop is None:  # closed meanwhile
                 tried.extend(self._passed_over(event, held[position:]))
                 return
             now = self._now()
-            back = child.in_slow_start and child.admits(now, -child.trial)  # in service, only not for that many
+            # In slow start it is in service, only not for that many.
+            back = child.admits(now) or (not child.out_until and child.admits(now, -child.trial))
             if not back and (not self.last_resort or child.trial or child.by_hand):
                 why = "; another event is its trial already" if self.last_resort and not child.by_hand else ""
                 tried.append(skipped(event, child.name, now, child.why_not(now) + why))
@@ -320,7 +322,9 @@ class Sequential(Judging):
                 if limit is None:
                     tried.append(skipped(event, child.name, now, _LATE))
                     continue
-            why = _NO_OTHER if back else _LAST_RESORT
+            why = f"last resort: {child.why_not(now)}"
+            if back:
+                why = _TIME_OVER if child.out_until else _NO_OTHER if child.in_slow_start else _BACK
             begun = child.start(event, deadline=limit)
             self._on_trial(child, why)
             try:

@@ -17,6 +17,8 @@ from failover.strategies import (
 )
 from tests.doubles import (
     BUSY,
+    DOWN,
+    NO,
     SILENT,
     YES,
     FastSink,
@@ -114,7 +116,25 @@ def test_a_batch_while_all_are_busy(*, slow: bool) -> None:
             assert strategy.children[0].in_slow_start is slow
             receipts = await strategy.deliver_many([EVENT] * 3)
             assert [outcomes(receipt) for receipt in receipts] == [[("a", "confirmed")]] * 3
-            assert {receipt.children[0].why for receipt in receipts} == {"last resort: all are quarantined"}
+            assert [receipt.children[0].why for receipt in receipts] == [
+                f"last resort: busy for {seconds}.0 s more, as it asked" for seconds in (60, 59, 58)
+            ]
+
+    run(main())
+
+
+def test_the_last_resort_says_of_each_child_what_holds_of_it() -> None:
+    """Of one that is only busy nobody says that it is quarantined, nor the other way round."""
+
+    async def main() -> None:
+        a, b = FastSink("a", DOWN), FastSink("b", evolve(BUSY, error=asks(60)), NO)
+        async with opened(Failover(a, b)) as strategy:
+            await strategy.deliver(EVENT)
+            receipt = await strategy.deliver(EVENT)
+            assert [(child.sink, child.why) for child in receipt.children] == [
+                ("a", "last resort: quarantined for 30.0 s more (unreachable)"),
+                ("b", "last resort: busy for 60.0 s more, as it asked"),
+            ]
 
     run(main())
 

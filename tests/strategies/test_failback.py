@@ -26,6 +26,7 @@ from failover.strategies import (
 )
 from tests.doubles import (
     DOWN,
+    NO,
     SILENT,
     YES,
     Answer,
@@ -171,7 +172,7 @@ def test_manual() -> None:
             assert outcomes(receipt) == [("b", "unreachable"), ("a", "confirmed")]
             receipt = await strategy.deliver(EVENT)
             assert outcomes(receipt) == [("a", "confirmed"), ("b", "skipped")]  # who has answered meanwhile comes first
-            assert receipt.children[0].why == "last resort: all are quarantined"
+            assert receipt.children[0].why == "last resort: out until it is reinstated (unreachable)"
             assert receipt.children[1].reason == "out until it is reinstated (unreachable)"
             assert all(child.out_until == inf for child in strategy.children)
             strategy.release(strategy.children[0], "by hand")
@@ -256,6 +257,45 @@ def test_slow_start_never_loses_an_event(batch: bool) -> None:  # noqa: FBT001 -
                 assert receipts[9].children[0].why == "in slow start, and no other took it"
             assert all(receipt.confirmed for receipt in receipts)
             assert strategy.children[0].trial == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("under_way", [0, 1])
+def test_a_child_that_comes_back_while_the_others_are_tried_is_no_last_resort(under_way: int) -> None:
+    """An event that passed it over is tried there after all, whatever else is, and its receipt says why."""
+
+    async def main() -> None:
+        first, second = FastSink("a", DOWN, YES.after(9), YES), FastSink("b", DOWN, NO.after(1))
+        async with opened(Failover(first, second, health=Health(failback="eager"), last_resort=True)) as strategy:
+            await strategy.deliver(EVENT)
+            begun = [asyncio.ensure_future(strategy.deliver(EVENT)) for _ in range(under_way)]
+            await asyncio.sleep(0)
+            strategy.release(strategy.children[1], "a test")
+            delivery = asyncio.ensure_future(strategy.deliver(EVENT))
+            await asyncio.sleep(0.5)
+            strategy.take_back(strategy.children[0], "late reply", now(), tried=False)
+            receipt = await delivery
+            assert outcomes(receipt) == [("b", "rejected"), ("a", "confirmed")]
+            assert receipt.children[1].why == "back in service meanwhile"
+            await asyncio.gather(*begun)
+
+    run(main())
+
+
+@pytest.mark.parametrize("failback", ["cautious", "eager"])
+def test_a_quarantine_that_ends_while_the_others_are_tried_is_over(failback: Failback) -> None:
+    """What is tried then is no last resort, and so is tried too where there is none."""
+
+    async def main() -> None:
+        first, second = FastSink("a", DOWN, YES), FastSink("b", YES, NO.after(2))
+        health = Health(failback=failback, quarantine=30)
+        async with opened(Failover(first, second, health=health, last_resort=False)) as strategy:
+            await strategy.deliver(EVENT)
+            await asyncio.sleep(29)
+            receipt = await strategy.deliver(EVENT)
+            assert outcomes(receipt) == [("b", "rejected"), ("a", "confirmed")]
+            assert receipt.children[1].why == "its quarantine is over"
 
     run(main())
 

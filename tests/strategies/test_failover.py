@@ -197,11 +197,11 @@ def test_last_resort_order() -> None:
             await strategy.deliver(EVENT)  # by a
             strategy.take_out(strategy.children[1], 30, "test", 1.0)
             await asyncio.sleep(1)
-            strategy.take_out(strategy.children[2], 30, "once more, but out since the same time", 2.0)
+            strategy.take_out(strategy.children[2], 30, "once more", 2.0)  # but out since the same time
             receipt = await strategy.deliver(EVENT)
             assert [(child.sink, child.outcome.value, child.why) for child in receipt.children] == [
-                ("b", "unreachable", "last resort: all are quarantined"),
-                ("c", "confirmed", "last resort: all are quarantined"),
+                ("b", "unreachable", "last resort: quarantined for 30.0 s more (once more)"),
+                ("c", "confirmed", "last resort: quarantined for 29.0 s more (test)"),
                 ("a", "skipped", ""),
             ]
             assert receipt.outcome is Outcome.CONFIRMED

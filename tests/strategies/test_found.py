@@ -37,7 +37,7 @@ def test_a_cancelled_last_resort_says_why_it_was_tried() -> None:
         raise AssertionError
 
     (child,) = run(main()).children
-    assert child.why == "last resort: all are quarantined"
+    assert child.why == "last resort: quarantined for 30.0 s more (unreachable)"
 
 
 def test_a_trial_that_was_refused_a_slot_is_none() -> None:

@@ -171,6 +171,6 @@ def test_quarantine_as_in_failover() -> None:
             assert [bool(child.out_until) for child in strategy.children] == [True, True, False]
             receipt = await strategy.deliver(EVENT)
             assert outcomes(receipt) == [("c", "abandoned"), ("a", "unconfirmed"), ("b", "rejected")]
-            assert receipt.children[2].why == "last resort: all are quarantined"
+            assert receipt.children[2].why == "last resort: quarantined for 30.0 s more (rejected)"
 
     run(main())

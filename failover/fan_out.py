@@ -208,7 +208,7 @@ class FanOut(Strategy):
     def _late(self, child: Child, attempt: Attempt, receipt: Receipt) -> None:
         """Tell of what a child that went on has got in the end."""
         if receipt.outcome in (Outcome.CONFIRMED, Outcome.REJECTED):
-            news = LateConfirmation(child.name, attempt, receipt.confirmed, receipt.ended)
+            news = LateConfirmation(child.name, attempt, receipt.confirmed, receipt.ended, self.group)
             if self.observers:
                 notify(self.observers, news)
             self._hear(child, news)

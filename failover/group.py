@@ -131,11 +131,11 @@ class Group:
         self._above = () if opening is None else opening.observers
         if opening is None:
             peers = Peers.current() if self._peers is None else self._peers
-            opening = Opening(peers, partial(build, defaults=self._defaults), self._rng, self.observers)
+            opening = Opening(peers, partial(build, defaults=self._defaults), self._rng, self.observers, self.name)
         else:
             observers = (*opening.observers, *self.observers)
             peers = opening.peers if self._peers is None else self._peers
-            opening = Opening(peers, partial(build, defaults=self._defaults), opening.rng, observers)
+            opening = Opening(peers, partial(build, defaults=self._defaults), opening.rng, observers, opening.group)
         sink = self.declared if isinstance(self.declared, Sink) else opening.resolve(self.declared)
         opener = getattr(sink, "open", None)
         if opener is not None:

@@ -87,12 +87,12 @@ class Judging(Strategy):
         seconds = receipt.retry_after
         if seconds is not None:
             until = child.push_back(receipt.ended, seconds)
-            self._note(PushedBack(self.name, child.name, until, receipt.reason, receipt.ended))
+            self._note(PushedBack(self.name, child.name, until, receipt.reason, receipt.ended, self.group))
 
     def _on_trial(self, child: Child, why: str, count: int = 1) -> None:
         """Count events that begin at a child which is not in service without reserve."""
         if child.out_until and not child.trial:
-            self._note(OnTrial(self.name, child.name, why, self._now()))
+            self._note(OnTrial(self.name, child.name, why, self._now(), self.group))
         child.trial += count
 
     def _judge_all(self, child: Child, receipts: Iterable[Receipt]) -> None:

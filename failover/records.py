@@ -65,12 +65,14 @@ class LateConfirmation:
         attempt: The attempt as it ended, unchanged.
         confirmed: Whether the reply confirms; a late refusal shows only that the peer is alive.
         at: Loop time of the reply, seconds.
+        group: Name of the group, the outermost of nested ones.
     """
 
     sink: str
     attempt: Attempt
     confirmed: bool
     at: float
+    group: str = ""
 
 
 @frozen
@@ -81,11 +83,13 @@ class Silence:
         sink: Name of the sink.
         attempt: The attempt as it ended, unchanged; None for a strategy whose children are all out.
         at: Loop time, seconds.
+        group: Name of the group, the outermost of nested ones.
     """
 
     sink: str
     attempt: Attempt | None
     at: float
+    group: str = ""
 
 
 @frozen
@@ -98,6 +102,7 @@ class Quarantined:
         until: Loop time until which it is skipped, seconds; infinite if no time brings it back.
         reason: What it did, or why somebody took it out.
         at: Loop time, seconds.
+        group: Name of the group, the outermost of nested ones.
     """
 
     strategy: str
@@ -105,6 +110,7 @@ class Quarantined:
     until: float
     reason: str
     at: float
+    group: str = ""
 
 
 @frozen
@@ -117,6 +123,7 @@ class PushedBack:
         until: Loop time until which it is passed over, seconds.
         reason: What it answered.
         at: Loop time, seconds.
+        group: Name of the group, the outermost of nested ones.
     """
 
     strategy: str
@@ -124,6 +131,7 @@ class PushedBack:
     until: float
     reason: str
     at: float
+    group: str = ""
 
 
 @frozen
@@ -135,12 +143,14 @@ class OnTrial:
         child: Name of the child.
         reason: Why it gets one.
         at: Loop time, seconds.
+        group: Name of the group, the outermost of nested ones.
     """
 
     strategy: str
     child: str
     reason: str
     at: float
+    group: str = ""
 
 
 @frozen
@@ -152,12 +162,14 @@ class Reinstated:
         child: Name of the child.
         reason: What it did.
         at: Loop time, seconds.
+        group: Name of the group, the outermost of nested ones.
     """
 
     strategy: str
     child: str
     reason: str
     at: float
+    group: str = ""
 
 
 @frozen
@@ -169,12 +181,14 @@ class Recovered:
         child: Name of the child.
         reason: What it did.
         at: Loop time, seconds.
+        group: Name of the group, the outermost of nested ones.
     """
 
     strategy: str
     child: str
     reason: str
     at: float
+    group: str = ""
 
 
 @frozen

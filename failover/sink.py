@@ -107,12 +107,14 @@ class Opening:
         resolve: Makes a sink of an address.
         rng: The only source of randomness.
         observers: Who is told what happens.
+        group: In which group, as they are told; the outermost of nested ones.
     """
 
     peers: Any
     resolve: Callable[[Address], Sink]
     rng: random.Random = field(factory=random.Random)
     observers: tuple[Observer, ...] = ()
+    group: str = ""
 
 
 async def open_sink(sink: Sink, opening: Opening) -> None:

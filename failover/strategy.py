@@ -85,6 +85,8 @@ class Strategy:
         """The children, once opened; empty before."""
         self.watchers: list[Callable[[News], None]] = []
         self.observers: tuple[Callable[..., object], ...] = ()
+        self.group = ""
+        """The name of the group that it was opened for, as observers are told."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now: Callable[[], float] = self._not_open
         """Loop time; still known after closing, for deliveries that were under way."""
@@ -112,6 +114,7 @@ class Strategy:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self.observers = opening.observers
+        self.group = opening.group
         children: list[Child] = []
         try:
             for declared in self.declared:
@@ -196,7 +199,7 @@ class Strategy:
     def take_out(self, child: Child, seconds: float, reason: str, now: float) -> None:
         """Quarantine a child from now on; one that is out already stays out for longer."""
         child.take_out(now, seconds, reason)
-        self._note(Quarantined(self.name, child.name, child.out_until, reason, now))
+        self._note(Quarantined(self.name, child.name, child.out_until, reason, now, self.group))
         if self._prober is not None:
             self._prober.watch(child)
 
@@ -212,7 +215,7 @@ class Strategy:
         change = child.answer(now, tried=tried)
         if change and self.observers:
             record = Reinstated if change == "reinstated" else Recovered
-            notify(self.observers, record(self.name, child.name, reason, now))
+            notify(self.observers, record(self.name, child.name, reason, now, self.group))
 
     def hold(self, child: Child, reason: str) -> None:
         """Take a child out by hand: it gets no event any more, not even as the last resort, until `release`."""
@@ -229,7 +232,7 @@ class Strategy:
         if child.steady:
             return
         child.reinstate()
-        self._note(Reinstated(self.name, child.name, reason, self._now()))
+        self._note(Reinstated(self.name, child.name, reason, self._now(), self.group))
 
     async def probe(self, method: str | None, timeout: float) -> str:
         """Ask whether any child would answer; empty if one does, else why the last one doesn't."""
@@ -248,7 +251,7 @@ class Strategy:
         if child.policy.failback == "eager":
             self.take_back(child, "a probe was answered", now, tried=False)
         elif child.serve(now):
-            self._note(OnTrial(self.name, child.name, "a probe was answered", now))
+            self._note(OnTrial(self.name, child.name, "a probe was answered", now, self.group))
 
     def _note(self, record: Record) -> None:
         if self.observers:

@@ -171,24 +171,26 @@ def _late_reply(record: LateConfirmation) -> _Told:
     late = record.at - record.attempt.ended
     what = "confirmed" if record.confirmed else "answered"
     facts = {"sink": record.sink, "confirmed": record.confirmed, "late_seconds": late, **_of_event(record.attempt)}
-    return f"{record.sink} {what} {record.attempt.event.name} {late * 1e3:.1f} ms late", facts, record.at
+    text = f"{record.sink} {what} {record.attempt.event.name} {late * 1e3:.1f} ms late"
+    return _in_group(record.group, text, facts, record.at)
 
 
 def _silence(record: Silence) -> _Told:
     event = {} if record.attempt is None else _of_event(record.attempt)
-    return f"{record.sink} is silent", {"sink": record.sink, **event}, record.at
+    return _in_group(record.group, f"{record.sink} is silent", {"sink": record.sink, **event}, record.at)
 
 
 def _quarantined(record: Quarantined) -> _Told:
     seconds = record.until - record.at
     text = f"{record.strategy}: {record.child} is out of service for {seconds:g} s: {record.reason}"
     facts = {"strategy": record.strategy, "child": record.child, "seconds": seconds, "reason": record.reason}
-    return text, facts, record.at
+    return _in_group(record.group, text, facts, record.at)
 
 
 def _reinstated(record: Reinstated) -> _Told:
     text = f"{record.strategy}: {record.child} is back in service: {record.reason}"
-    return text, {"strategy": record.strategy, "child": record.child, "reason": record.reason}, record.at
+    facts = {"strategy": record.strategy, "child": record.child, "reason": record.reason}
+    return _in_group(record.group, text, facts, record.at)
 
 
 def _bad_reply(record: BadReply) -> _Told:
@@ -209,6 +211,11 @@ def _other(record: object) -> _Told:
     kind = shape.__name__
     said = ", ".join(f"{name} {value}" for name, value in plain.items())
     return f"{kind}: {said}", {"record": kind, **plain}, at if isinstance(at, float) else 0.0
+
+
+def _in_group(group: str, text: str, facts: dict[str, Any], at: float) -> _Told:
+    """What names of sinks and strategies alone don't tell: in which group they are."""
+    return (f"{group}: {text}", {"group": group, **facts}, at) if group else (text, facts, at)
 
 
 def _always(kind: str) -> Callable[[Any], str]:

@@ -180,16 +180,16 @@ class Metrics(Collector):
             self._add("possible_duplicates", group, number=duplicates)
 
     def _late_reply(self, record: LateConfirmation) -> None:
-        self._add("late_replies", record.sink, str(record.confirmed).lower())
+        self._add("late_replies", record.group, record.sink, str(record.confirmed).lower())
 
     def _silence(self, record: Silence) -> None:
-        self._add("silences", record.sink)
+        self._add("silences", record.group, record.sink)
 
     def _quarantined(self, record: Quarantined) -> None:
-        self._add("quarantines", record.strategy, record.child)
+        self._add("quarantines", record.group, record.strategy, record.child)
 
     def _reinstated(self, record: Reinstated) -> None:
-        self._add("reinstatements", record.strategy, record.child)
+        self._add("reinstatements", record.group, record.strategy, record.child)
 
     def _bad_reply(self, record: BadReply) -> None:
         self._add("bad_replies", record.peer)
@@ -208,10 +208,13 @@ _COUNTERS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "attempts": (("group", "sink", "outcome"), "Attempts on sockets, by how they ended"),
     "moved_on": (("group",), "Deliveries for which more than one sink was tried in turn"),
     "possible_duplicates": (("group",), "How many more times than intended events may have been processed, at most"),
-    "late_replies": (("sink", "confirmed"), "Replies that came after their attempt had ended"),
-    "silences": (("sink",), "Abandoned attempts without a reply within the sink's own timeout either"),
-    "quarantines": (("strategy", "sink"), "Times that a strategy took a child out of service, or kept it out"),
-    "reinstatements": (("strategy", "sink"), "Times that a child came back before its time, because it answered"),
+    "late_replies": (("group", "sink", "confirmed"), "Replies that came after their attempt had ended"),
+    "silences": (("group", "sink"), "Abandoned attempts without a reply within the sink's own timeout either"),
+    "quarantines": (("group", "strategy", "sink"), "Times that a strategy took a child out of service, or kept it out"),
+    "reinstatements": (
+        ("group", "strategy", "sink"),
+        "Times that a child came back before its time, because it answered",
+    ),
     "bad_replies": (("peer",), "Replies that answer nothing"),
     "connects": (("peer",), "Connections made"),
     "disconnects": (("peer",), "Connections that failed or broke"),

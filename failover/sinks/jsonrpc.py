@@ -102,6 +102,7 @@ class JsonRpcSink:
         self._others: dict[Outcome, int] = {}
         self._late = 0
         self._observers: tuple[Observer, ...] = ()
+        self._group = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lease: Lease | None = None
         self._opening: Opening | None = None
@@ -135,6 +136,7 @@ class JsonRpcSink:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
         self._observers = opening.observers
+        self._group = opening.group
         self.watched = bool(opening.observers)
 
     def worst_case(self, within: float | None, resolve: Resolve) -> WorstCase:  # it has no children
@@ -289,11 +291,11 @@ class JsonRpcSink:
     def heard_late(self, attempt: Attempt, *, confirmed: bool, now: float) -> None:
         """Pass on a late confirmation."""
         self._late += 1
-        self._tell(LateConfirmation(self.name, attempt, confirmed, now))
+        self._tell(LateConfirmation(self.name, attempt, confirmed, now, self._group))
 
     def heard_nothing(self, attempt: Attempt, now: float) -> None:
         """Pass on that the peer is silent although nobody waits any more."""
-        self._tell(Silence(self.name, attempt, now))
+        self._tell(Silence(self.name, attempt, now, self._group))
 
     def misled(self, attempt: Attempt, problem: str, now: float) -> None:
         """Tell observers of a reply that was neither a result nor an error."""

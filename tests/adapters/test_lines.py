@@ -40,12 +40,12 @@ def test_every_record_has_its_level_and_sentence() -> None:
             logging.WARNING,
             f"cdr: E_ACC_CDR rejected after 10.0 ms ({REFUSED_CONNECTION}; b rejected after 5.0 ms: -32602 bad)",
         ),
-        ("late reply", logging.INFO, "a confirmed E_ACC_CDR 1995.0 ms late"),
-        ("late reply", logging.INFO, "a answered E_ACC_CDR 1995.0 ms late"),
-        ("silence", logging.INFO, "a is silent"),
-        ("silence", logging.INFO, "Failover is silent"),
-        ("quarantined", logging.WARNING, "Failover: a is out of service for 30 s: no reply within the timeout"),
-        ("reinstated", logging.INFO, "Failover: a is back in service: late confirmation"),
+        ("late reply", logging.INFO, "cdr: a confirmed E_ACC_CDR 1995.0 ms late"),
+        ("late reply", logging.INFO, "cdr: a answered E_ACC_CDR 1995.0 ms late"),
+        ("silence", logging.INFO, "cdr: a is silent"),
+        ("silence", logging.INFO, "cdr: Failover is silent"),
+        ("quarantined", logging.WARNING, "cdr: Failover: a is out of service for 30 s: no reply within the timeout"),
+        ("reinstated", logging.INFO, "cdr: Failover: a is back in service: late confirmation"),
         ("bad reply", logging.WARNING, "10.0.0.5:8080: no JSON"),
         ("connected", logging.DEBUG, "10.0.0.5:8080: connected"),
         ("disconnected", logging.INFO, "10.0.0.5:8080: reset"),
@@ -71,6 +71,15 @@ def test_facts() -> None:
         ],
         "possible_duplicates": 0,
     }
+    assert said(EVERY[9]).facts == {
+        "kind": "quarantined",
+        "group": "cdr",
+        "strategy": "Failover",
+        "child": "a",
+        "seconds": 30.0,
+        "reason": "no reply within the timeout",
+    }
+    assert said(Silence("a", None, 0.0)).text == "a is silent", "a sink that was opened without a group"
     assert said(NEW).facts == {
         "kind": "other",
         "record": "Recovering",

@@ -51,7 +51,7 @@ def test_deliveries() -> None:
         "failover_attempts_total{cdr,b,confirmed}": 3,
         "failover_moved_on_total{cdr}": 1,
         "failover_possible_duplicates_total{cdr}": 1,
-        "failover_quarantines_total{Failover,a}": 1,
+        "failover_quarantines_total{cdr,Failover,a}": 1,
     }
 
 
@@ -83,10 +83,10 @@ def test_the_exposition() -> None:
         'failover_delivery_seconds_bucket{group="cdr",le="0.001",outcome="confirmed"} 0.0',
         'failover_delivery_seconds_bucket{group="cdr",le="0.01",outcome="confirmed"} 1.0',
         'failover_delivery_seconds_bucket{group="cdr",le="+Inf",outcome="confirmed"} 2.0',
-        'failover_late_replies_total{confirmed="true",sink="a"} 1.0',
-        'failover_late_replies_total{confirmed="false",sink="a"} 1.0',
-        'failover_silences_total{sink="Failover"} 1.0',
-        'failover_reinstatements_total{sink="a",strategy="Failover"} 1.0',
+        'failover_late_replies_total{confirmed="true",group="cdr",sink="a"} 1.0',
+        'failover_late_replies_total{confirmed="false",group="cdr",sink="a"} 1.0',
+        'failover_silences_total{group="cdr",sink="Failover"} 1.0',
+        'failover_reinstatements_total{group="cdr",sink="a",strategy="Failover"} 1.0',
         'failover_bad_replies_total{peer="10.0.0.5:8080"} 1.0',
         'failover_connects_total{peer="10.0.0.5:8080"} 1.0',
         'failover_disconnects_total{peer="10.0.0.5:8080"} 1.0',
@@ -107,6 +107,30 @@ def test_a_nested_group_is_counted_once() -> None:
     assert counted["failover_attempts_total{cdr,a,unreachable}"] == 1
     assert counted["failover_moved_on_total{cdr}"] == 1
     assert "inner" not in str(counted)
+
+
+def test_two_groups_with_children_of_the_same_name() -> None:
+    """Standing, late replies and silences are told apart by their group as well, the outermost one."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+
+    async def main() -> None:
+        for name in ("cdr", "alarms"):
+            slow = FastSink("a", YES.after(2), SILENT)
+            tree = Parallel(Group("inner", Failover(slow)), FastSink("b"), require="any")
+            async with Group(name, tree, observers=[metrics]) as group:
+                await group.deliver(EVENT)
+                await asyncio.sleep(3)
+                await group.deliver(EVENT)
+                await asyncio.sleep(3)
+
+    run(main())
+    assert {name: value for name, value in scraped(registry).items() if "late" in name or "quarantine" in name} == {
+        "failover_late_replies_total{cdr,inner,true}": 1,
+        "failover_late_replies_total{alarms,inner,true}": 1,
+        "failover_quarantines_total{cdr,Failover,a}": 1,
+        "failover_quarantines_total{alarms,Failover,a}": 1,
+    }
 
 
 def test_standing_is_read_when_scraped() -> None:

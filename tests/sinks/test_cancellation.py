@@ -349,6 +349,7 @@ def test_a_late_confirmation_ends_the_quarantine(run: Run) -> None:
     told = [record for record in records if isinstance(record, LateConfirmation)]
     assert told[0].attempt.request_id == attempt.request_id
     assert told[0].confirmed
+    assert told[0].group == "g"
 
 
 @pytest.mark.parametrize("end", ["broken", "answered", "expired", "closed"])

@@ -57,6 +57,7 @@ class Status:
         outcomes: How many attempts ended how, since it was opened.
         late: Replies that came after their attempt had ended.
         children: A strategy's children, in declared order.
+        address: Where a socket's events go, as text; empty for what has none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Status:
     outcomes: dict[Outcome, int] = Factory(dict[Outcome, int])
     late: int = 0
     children: tuple[Status, ...] = ()
+    address: str = ""
 
 
 @runtime_checkable

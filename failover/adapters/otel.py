@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
+from failover.adapters.watched import Watched
 from failover.address import SCHEMES, SocketAddress
-from failover.errors import AddressError, ConfigError
+from failover.errors import AddressError
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
 from failover.records import DeliveryEnded, Record
 from failover.schemes import parse_address
+from failover.sink import Status
 
 try:
     from opentelemetry import trace
-    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+    from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+    from opentelemetry.trace import Status as SpanStatus
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         "failover.adapters.otel needs opentelemetry-api; install it with: pip install 'failover[otel]'",
@@ -26,11 +29,13 @@ except ModuleNotFoundError as missing:
 __all__ = ["Traces"]
 
 _KEPT: Final = 1024
-"""So many sinks whose address is kept; one that is not is read anew each time."""
+"""So many sinks whose address is kept; one that is not is looked for anew each time."""
 _QUIET: Final = (Outcome.ABANDONED, Outcome.SKIPPED)
 """What is no error of an attempt: nobody waited for it, or it was not tried."""
 
 Attributes = dict[str, str | int | bool]
+Path = tuple[str, ...]
+"""Names from the group down to a sink: siblings have different ones."""
 
 
 class Traces:
@@ -46,31 +51,29 @@ class Traces:
 
     Args:
         tracer: Who makes the spans; by default `failover`'s tracer of the global provider.
-        sockets: Addresses by name of sink, for sinks that have names of their own: they become `server.address` and
-            `server.port`. A sink that is named by its address, as by default, needs none.
         clock: The present as nanoseconds since 1970; asked once per delivery to relate the loop's time to it, so that
             spans follow a clock that is set, and a machine that slept.
-
-    Raises:
-        ConfigError: one of the sockets is no address.
     """
 
     def __init__(
         self,
         tracer: Tracer | None = None,
         *,
-        sockets: Mapping[str, str] | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.tracer = trace.get_tracer("failover") if tracer is None else tracer
         self._clock = clock
-        self._places: dict[str, Attributes] = {}
-        given: Mapping[str, str] = {} if sockets is None else sockets
-        for name, socket in given.items():
-            place = _place(socket) or _place(f"jsonrpc:{socket}")
-            if not place:
-                raise ConfigError(f"the socket of {name!r} must be an address, e.g. '10.0.0.5:8080', not {socket!r}")
-            self._places[name] = place
+        self._watched: dict[str, Watched] = {}
+        self._places: dict[Path, Attributes] = {}
+
+    def watch(self, *groups: Watched) -> None:
+        """Find out from these groups where their sockets are; one that is watched by this name already is replaced.
+
+        It gives attempts their `server.address` and `server.port`. A sink that is named by its address, as by default,
+        tells them by itself.
+        """
+        self._watched |= {group.name: group for group in groups}
+        self._places.clear()
 
     def __call__(self, record: Record) -> None:
         """Make the trace of a delivery; of other records nothing."""
@@ -95,11 +98,14 @@ class Traces:
             )
             if not _fine(receipt):
                 _fail(span, receipt)
-            self._below((receipt,) if isinstance(receipt, Attempt) else receipt.children, span, epoch)
+            if isinstance(receipt, Attempt):
+                self._below((receipt,), (record.group,), span, epoch)
+            else:
+                self._below(receipt.children, (record.group, receipt.sink), span, epoch)
         span.end(epoch + _nanoseconds(receipt.ended))
 
-    def _below(self, receipts: tuple[Receipt, ...], above: Span, epoch: int) -> None:
-        """The spans under a span."""
+    def _below(self, receipts: tuple[Receipt, ...], path: Path, above: Span, epoch: int) -> None:
+        """The spans under a span, which is that of this path."""
         where = trace.set_span_in_context(above)
         for receipt in receipts:
             attributes = _attributes(receipt)
@@ -110,21 +116,22 @@ class Traces:
             name, kind = receipt.sink, SpanKind.INTERNAL
             if isinstance(receipt, Attempt):
                 kind = SpanKind.CLIENT
-                attributes |= self._of_attempt(receipt)
+                attributes |= self._of_attempt(receipt, (*path, receipt.sink))
                 name = str(attributes.get("rpc.method", name))
             span = self.tracer.start_span(name, where, kind, attributes, start_time=began)
             if not _fine(receipt) and receipt.outcome not in _QUIET:
                 _fail(span, receipt)
-            self._below(receipt.children, span, epoch)
+            self._below(receipt.children, (*path, receipt.sink), span, epoch)
             span.end(epoch + _nanoseconds(receipt.ended))
 
-    def _of_attempt(self, attempt: Attempt) -> Attributes:
+    def _of_attempt(self, attempt: Attempt, path: Path) -> Attributes:
         """What the conventions say of a call: https://opentelemetry.io/docs/specs/semconv/rpc/json-rpc/."""
-        place = self._places.get(attempt.sink)
+        place = self._places.get(path)
         if place is None:
-            place = _place(attempt.sink)
+            group = self._watched.get(path[0])
+            place = _place("" if group is None else _address(group.status(), path)) or _place(attempt.sink)
             if len(self._places) < _KEPT:
-                self._places[attempt.sink] = place
+                self._places[path] = place
         attributes: Attributes = {"failover.sent": attempt.sent}
         if place or attempt.request_id is not None:
             attributes |= {"rpc.system": "jsonrpc", "rpc.system.name": "jsonrpc", "jsonrpc.protocol.version": "2.0"}
@@ -156,7 +163,17 @@ def _fine(receipt: Receipt) -> bool:
 
 def _fail(span: Span, receipt: Receipt) -> None:
     span.set_attribute("error.type", receipt.outcome.value)
-    span.set_status(Status(StatusCode.ERROR, receipt.reason or receipt.outcome.value))
+    span.set_status(SpanStatus(StatusCode.ERROR, receipt.reason or receipt.outcome.value))
+
+
+def _address(status: Status, path: Path) -> str:
+    """Where the sink at this path of a group's tree is; empty if nobody knows."""
+    for name in path[1:]:
+        below = next((child for child in status.children if child.name == name), None)
+        if below is None:
+            return ""
+        status = below
+    return status.address
 
 
 def _place(name: str) -> Attributes:

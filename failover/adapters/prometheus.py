@@ -6,10 +6,11 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from failover.adapters.lines import moved_on
 from failover.adapters.series import Counts, Durations
+from failover.adapters.watched import Watched
 from failover.errors import ConfigError
 from failover.outcome import Outcome
 from failover.receipt import Attempt
@@ -37,26 +38,13 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from missing
 
-__all__ = ["BUCKETS", "Metrics", "Watched"]
+__all__ = ["BUCKETS", "Metrics"]
 
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets for a delivery's time, seconds: from loopback to a round of timeouts."""
 
 _log = logging.getLogger("failover")
 _TRIES: Final = 8  # a status that is read while its loop changes it is read again, so often
-
-
-class Watched(Protocol):
-    """What can be asked how it stands when Prometheus scrapes: a group."""
-
-    @property
-    def name(self) -> str:
-        """Its label."""
-        ...
-
-    def status(self) -> Status:
-        """How it stands now."""
-        ...
 
 
 class Metrics(Collector):

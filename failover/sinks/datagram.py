@@ -205,7 +205,14 @@ class DatagramSink:
         """How it stands; it is up while it is open, since nobody knows better."""
         to = self._socket
         reason = "not open" if to is None else to.problem
-        return Status(self.name, to is not None, reason, in_flight=len(self._waits), outcomes=dict(self._outcomes))
+        return Status(
+            name=self.name,
+            up=to is not None,
+            reason=reason,
+            in_flight=len(self._waits),
+            outcomes=dict(self._outcomes),
+            address=str(self.address),
+        )
 
     async def aclose(self) -> None:
         """Close the socket; what waits gets its receipt. Idempotent."""

@@ -262,6 +262,7 @@ class JsonRpcSink:
             in_flight=sum(exchange.waiter is not None for exchange in self._own()),
             outcomes=outcomes,
             late=self._late,
+            address=str(self.address),
         )
 
     async def aclose(self) -> None:

@@ -16,13 +16,14 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 
 from failover.adapters.otel import Traces
-from failover.errors import ConfigError
 from failover.event import Event
 from failover.group import Group
 from failover.interface import EventInterface
 from failover.outcome import Outcome
 from failover.records import DeliveryEnded
 from failover.sinks.callable import CallableSink
+from failover.sinks.datagram import udp
+from failover.sinks.jsonrpc import jsonrpc
 from failover.strategies import Failover, Parallel
 from tests.adapters.records import BAD, EVENT, EVERY, NEW, attempt, deliver, receipt
 from tests.doubles import DOWN, NOTED, SILENT, STOP, YES, FastSink, run
@@ -125,11 +126,14 @@ def test_a_delivery_that_moved_on(exported: Exported) -> None:
 
 def test_the_conventions_for_json_rpc(exported: Exported) -> None:
     """An attempt on a socket is a client's call, by the names that every tool knows."""
-    observer = traces(exported, sockets={"b": "[2001:db8::5]:8080/block_ip"})
+    observer = traces(exported)
+    named = jsonrpc("[2001:db8::5]:8080/block_ip", name="b", lazy=True)
 
     async def main() -> None:
-        named = attempt("jsonrpc:10.0.0.5:8080", Outcome.UNREACHABLE, request_id=None, reason="connect: refused")
-        observer(DeliveryEnded("cdr", receipt(named, BAD, outcome=Outcome.REJECTED)))
+        first = attempt("jsonrpc:10.0.0.5:8080", Outcome.UNREACHABLE, request_id=None, reason="connect: refused")
+        async with Group("cdr", Failover(named)) as group:
+            observer.watch(group)
+            observer(DeliveryEnded("cdr", receipt(first, BAD, outcome=Outcome.REJECTED)))
 
     run(main())
     first, second = exported.of("jsonrpc:10.0.0.5:8080"), exported.of("b")
@@ -156,6 +160,27 @@ def test_the_conventions_for_json_rpc(exported: Exported) -> None:
     assert attributes(second)["rpc.response.status_code"] == "-32602"
     assert attributes(second)["failover.verdict"] == "stop"
     assert exported.named("deliver cdr").status.status_code is StatusCode.ERROR
+
+
+def test_where_the_sockets_of_a_group_are(exported: Exported) -> None:
+    """Of a group that is watched each attempt says where it went, also where two sinks or two groups share a name."""
+    observer = traces(exported)
+
+    async def main() -> None:
+        for name, port in (("cdr", 8010), ("alarms", 8020)):
+            one = Failover(jsonrpc(f"localhost:{port}", name="a"), udp(f"localhost:{port + 1}", name="b"), name="one")
+            inner = Group("inner", Failover(jsonrpc(f"localhost:{port + 2}", name="a"), FastSink("b")))
+            async with Group(name, Parallel(one, inner), observers=[observer]) as group:
+                observer.watch(group)
+                await group.deliver(EVENT)
+        async with Group("bare", jsonrpc("localhost:8030", name="a"), observers=[observer]) as group:
+            await group.deliver(EVENT)
+            observer.watch(group)
+            await group.deliver(EVENT)
+
+    run(main())
+    ports = [attributes(span).get("server.port") for span in exported.spans if span.kind is SpanKind.CLIENT]
+    assert ports == [8010, 8011, 8012, None, 8020, 8021, 8022, None, None, 8030]
 
 
 def test_the_tree(exported: Exported) -> None:
@@ -296,11 +321,3 @@ def test_many_sinks_are_not_kept(exported: Exported, monkeypatch: pytest.MonkeyP
     ports = [attributes(span)["server.port"] for span in exported.spans if span.kind is SpanKind.CLIENT]
     assert sorted(ports) == [1, 2, 2]
     assert len(observer._places) == 1  # pyright: ignore[reportPrivateUsage]
-
-
-def test_misuse() -> None:
-    """A socket that is no address is told where it is given."""
-    with pytest.raises(ConfigError, match=r"the socket of 'a' must be an address, e\.g\. '10\.0\.0\.5:8080', not '1'"):
-        Traces(sockets={"a": "1"})
-    with pytest.raises(ConfigError, match="must be an address"):
-        Traces(sockets={"a": "virtual:FAILOVER jsonrpc:10.0.0.5:8080"})

@@ -26,7 +26,7 @@ from failover.protocol.encoding import Dialect
 from failover.protocol.pipeline import Lane
 from failover.receipt import Attempt, ErrorReply, Receipt
 from failover.records import AttemptEnded, BadReply, LateConfirmation, Observer, Silence, notify
-from failover.sink import News, Opening, Status, check_name, check_seconds
+from failover.sink import News, Opening, Status, check_kind, check_name, check_seconds
 from failover.sinks.batch import Batch
 from failover.sinks.verdicts import DEFAULT_VERDICTS, Verdicts, judge_by
 
@@ -63,7 +63,7 @@ class JsonRpcSink:
         server_name: str | None,
         lazy: bool,
         dedicated: bool,
-        options: ConnectionOptions,
+        options: ConnectionOptions | None,
     ) -> None:
         self.address = address
         self.name = str(address) if name is None else check_name("sink", name)
@@ -88,7 +88,7 @@ class JsonRpcSink:
         self._plain = confirm and not self._impatient  # nothing to decide per event
         self.dialect = Dialect(method=address.method, event_param=event_param, id_param=id_param, null_id=null_id)
         self.judge: Callable[[ErrorReply], Verdict] = judge_by(verdicts)
-        self.options = options
+        self.options = check_kind("options", options, ConnectionOptions) or ConnectionOptions()
         self.lazy = lazy
         self.dedicated = dedicated
         self._key = PeerKey("tcp" if ssl is None else "tls", address.host, address.port, ssl, server_name)
@@ -451,5 +451,5 @@ def jsonrpc(
         server_name=server_name,
         lazy=lazy,
         dedicated=dedicated,
-        options=ConnectionOptions() if options is None else options,
+        options=options,
     )

@@ -286,6 +286,7 @@ def test_options_out_of_range(wrong: dict[str, Any]) -> None:
         ({"event_param": ""}, "event_param"),
         ({"id_param": ""}, "id_param"),
         ({"at_limit": "later"}, "at_limit must be one of 'wait', 'next', 'reject'"),
+        ({"options": {"in_flight": 3}}, "options must be a ConnectionOptions, e.g. ConnectionOptions"),
         ({"verdicts": {"x": "next"}}, "error code must be an integer"),
         ({"verdicts": {1: "maybe"}}, "verdict of error code 1 must be one of 'next', 'stop', 'busy', 'confirm'"),
         ({"options": ConnectionOptions(reconnect=wait_none()), "server_name": "x"}, "server_name is for TLS"),

@@ -365,7 +365,8 @@ def test_cancelled_in_the_turn_of_its_end(run: Run, end: str) -> None:
                 before = loop.time()
                 task = asyncio.create_task(sink.deliver(EVENT))
                 (call,) = await peer.got(1)
-                await until(lambda: loop.time() > before)  # uvloop's has milliseconds only
+                sent = loop.time()
+                await until(lambda: loop.time() > sent)  # uvloop's has milliseconds only
                 connection = sink._connection
                 assert connection is not None
                 task.cancel()

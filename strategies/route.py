@@ -43,6 +43,8 @@ class Route(Wrapper):
     def __init__(
         self, *routes: tuple[When, Declared], default: Declared | None = None, name: str | None = None
     ) -> None:
+        if not routes:
+            raise ConfigError("Route has no routes: give it at least one (pattern or predicate, child) pair")
         for route in routes:
             pair = isinstance(route, tuple) and len(route) == 2  # noqa: PLR2004  # a condition and a child
             if not pair or not (callable(route[0]) or (isinstance(route[0], str) and route[0])):

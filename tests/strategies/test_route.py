@@ -163,6 +163,7 @@ def test_cancelled(kind: type[PlainSink]) -> None:
     "declare",
     [
         Route,
+        lambda: Route(default=PlainSink("a")),
         lambda: Route(("", PlainSink("a"))),
         lambda: Route((None, PlainSink("a"))),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         lambda: Route(PlainSink("a")),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -171,5 +172,7 @@ def test_cancelled(kind: type[PlainSink]) -> None:
 )
 def test_bad_declarations(declare: Callable[[], Route]) -> None:
     """What can't be meant is refused where it is declared."""
-    with pytest.raises(ConfigError, match=r"has no children|a route must be a|two children named 'a'"):
+    with pytest.raises(
+        ConfigError, match=r"has no routes: give it at least one|a route must be a|two children named 'a'"
+    ):
         declare()

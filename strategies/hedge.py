@@ -118,6 +118,7 @@ class Hedge(FanOut):
         self.budget.deposit()
         first, second = self.children
         futures = [start(first.sink, event, deadline=deadline)]
+        begins = [began]
         spent = False
         try:
             if not futures[0].done():
@@ -129,13 +130,14 @@ class Hedge(FanOut):
                 else:
                     self.hedged += 1
             if self._loop is not None and not (futures[0].done() and futures[0].result().settled):
+                begins.append(self._now())
                 futures.append(start(second.sink, event, deadline=deadline))
                 await self._until_decided(futures)
             if self.percentile is not None:
                 self._observe(self._now() - began, self.percentile)
             receipts = [
-                future.result() if future.done() else await self._lose(event, child, began, future)
-                for child, future in zip(self.children, futures, strict=False)
+                future.result() if future.done() else await self._lose(event, child, begin, future)
+                for child, begin, future in zip(self.children, begins, futures, strict=False)
             ]
         except BaseException as ending:  # cancelled, or misuse of a child: none must outlive this
             receipt = await self._end(event, began, futures, ending)

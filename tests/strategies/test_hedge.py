@@ -243,6 +243,21 @@ def test_a_loser_that_answers_late_is_told_of(loser: Literal["cancel", "keep"]) 
     assert (news.sink, news.confirmed, news.at) == ("Hedge", True, 2.0)
 
 
+@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+@pytest.mark.parametrize("loser", ["cancel", "keep"])
+def test_a_second_attempt_that_loses(kind: type[PlainSink], loser: Literal["cancel", "keep"]) -> None:
+    """Its receipt says when it began itself, and why, whether it was ended or goes on."""
+
+    async def main() -> None:
+        tree = Hedge(kind("a", YES.after(2)), kind("b", YES.after(5)), delay=1, loser=loser)
+        async with opened(tree) as hedge:
+            first, second = (await hedge.deliver(EVENT)).children
+            assert (first.began, second.began, second.ended) == (0, 1, 2)
+            assert second.why == "no answer after 1000.0 ms"
+
+    run(main())
+
+
 def test_the_delay_follows_what_is_seen() -> None:
     """With a percentile, it is a tenth above that of the last thousand; the first hundred take the delay as given."""
     rng = Random(3)

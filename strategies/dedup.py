@@ -54,6 +54,11 @@ class Repeat(Receipt, eq=False, frozen=True, gc=False, kw_only=True):
         """Whether the first one's outcome is evidence that the sink is out of order."""
         return self.first.at_fault
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds for which a busy peer asked the first one to leave it alone; None if none did."""
+        return self.first.retry_after
+
 
 class Dedup(Queueing):
     """Gives its child an event once: what comes again within a while gets the outcome of the first one, and no attempt.

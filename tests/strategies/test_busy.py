@@ -15,6 +15,7 @@ from failover.records import PushedBack, Record
 from failover.strategies import (
     Failover,
 )
+from failover.strategies.dedup import Repeat
 from tests.doubles import (
     BUSY,
     DOWN,
@@ -62,6 +63,8 @@ def test_retry_after(data: object, seconds: float | None) -> None:
     assert other.retry_after is None
     both = (attempt, Attempt(EVENT, "b", Outcome.REJECTED, 0, 0, verdict=Verdict.BUSY, error=asks(100)))
     assert Receipt(EVENT, "f", Outcome.REJECTED, 0, 0, both, Verdict.BUSY).retry_after == (seconds or 100)
+    busy = Receipt(EVENT, "f", Outcome.REJECTED, 0, 0, both, Verdict.BUSY)
+    assert Repeat(EVENT, "d", Outcome.REJECTED, 1, 1, verdict=Verdict.BUSY, first=busy).retry_after == (seconds or 100)
     assert Receipt(EVENT, "f", Outcome.CONFIRMED, 0, 0, both).retry_after is None
 
 

@@ -6,6 +6,7 @@ imported by the first test that needs it. `pytest -p no:failover` does without.
 
 from __future__ import annotations
 
+import difflib
 import gc
 import inspect
 import os
@@ -269,12 +270,27 @@ def _begin(item: pytest.Item, seed: int, passed: int) -> Trial:
     from failover.testing.trials import Trial
 
     mark = _mark(item)
-    settings = {} if mark is None else {name: value for name, value in mark.kwargs.items() if name != "first"}
+    settings = {} if mark is None else _settings(mark)
     simulated = mark is not None or bool(_SIMULATED & set(getattr(item, "fixturenames", ())))
     trial = item.stash[_TRIAL] = Trial(
         seed, simulated=simulated, settings=settings, repeat=_command(item, seed), passed=passed
     )
     return trial
+
+
+def _settings(mark: pytest.Mark) -> dict[str, Any]:
+    """What a mark says of the simulation; a setting that there isn't fails the test."""
+    from failover.sim.simulation import Simulation
+
+    known = ["first", *(name for name in inspect.signature(Simulation).parameters if name not in {"seed", "repeat"})]
+    for name in mark.kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            pytest.fail(
+                f"the mark {_MARK!r} has no setting {name!r}; {meant}known are {', '.join(known)}", pytrace=False
+            )
+    return {name: value for name, value in mark.kwargs.items() if name != "first"}
 
 
 def _renew(item: pytest.Function, seed: int, passed: int) -> None:

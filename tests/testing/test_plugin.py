@@ -237,6 +237,14 @@ def test_misuse(pytester: pytest.Pytester) -> None:
         async def test_no_seeds():
             pass
 
+        @pytest.mark.seeds(latencyy=1)
+        async def test_no_such_setting():
+            pass
+
+        @pytest.mark.seeds(seed=1)
+        def test_no_setting_of_a_mark(failover_seed):
+            pass
+
         def test_open_already(scripted_subscriber, watched_group):
             group = Group("billing", scripted_subscriber().socket)
             with group.blocking():
@@ -247,7 +255,11 @@ def test_misuse(pytester: pytest.Pytester) -> None:
                 group.deliver(Event("E_X", [1, 2]))
         """,
     )
-    result.assert_outcomes(failed=4)
+    result.assert_outcomes(failed=6)
+    result.stdout.fnmatch_lines(
+        ["the mark 'seeds' has no setting 'latencyy'; did you mean 'latency'? known are first, latency, bandwidth, *"]
+    )
+    result.stdout.fnmatch_lines(["the mark 'seeds' has no setting 'seed'; known are first, *"])
     result.stdout.fnmatch_lines(["*nothing in this one depends on the seed"])
     result.stdout.fnmatch_lines(["there is no seed to run this test with, *"])
     result.stdout.fnmatch_lines(["*group 'billing' is open already: watch it before it is opened"])

@@ -44,7 +44,7 @@ def run_drill(
 
     Raises:
         ConfigError: it can't be run; the error names the key.
-        OSError: on sockets: something can't be had, or a subscriber of your own doesn't start.
+        OSError: a subscriber of your own doesn't start; or on sockets, something can't be had.
     """
     prepare(drill)
     began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -96,7 +97,7 @@ class _Simulated:
             self._begin: Callable[[], Coroutine[Any, Any, object]] = there.serve
         else:
             wire.unscripted.add(name)
-            self._begin = partial(start, name, port)
+            self._begin = partial(_started, start, name, port)
         self._proxy: FaultProxy | None = None
         if needs_proxy(drill, own):
             self._proxy = FaultProxy(f"{name}:{port}", host=name, port=_BEFORE, name=name, rng=rng, history=recorder)
@@ -114,6 +115,17 @@ class _Simulated:
             if self._proxy is not None:
                 await stack.enter_async_context(self._proxy)
             await self._begin()
+
+
+async def _started(start: Start, name: str, port: int) -> None:
+    """Run a function of the user's own, and have what it raises told as the end of a command is."""
+    try:
+        await start(name, port)
+    except Exception as error:
+        *_, at = traceback.extract_tb(error.__traceback__)
+        raise OSError(
+            f"subscriber {name!r}: start: {type(error).__name__}: {error}\n  at {at.filename}:{at.lineno}, in {at.name}"
+        ) from error
 
 
 def start_of(own: Own) -> Start | None:
@@ -142,7 +154,7 @@ def run_simulated(drill: Drill, subscribers: tuple[Own, ...], recorder: Recorder
 
     Raises:
         ConfigError: a line of the file that a subscriber of the user's own wrote can't be read.
-        Exception: what the function of one raised, with where that was in its notes.
+        OSError: the function of one raised something; the error says what, and where.
     """
     simulation = Simulation(
         drill.drill.seed,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from failover.cli.app import app
 from failover.drill import parse_drill, run_drill
 from failover.drill.result import Result
 from failover.drill.run import prepare
@@ -135,10 +138,21 @@ def _findings(result: Result) -> list[object]:
 
 
 def test_one_that_does_not_start_is_shown() -> None:
-    """What its function raises comes out of the drill, with the host that it was on."""
-    with pytest.raises(ZeroDivisionError, match="at the start") as raised:
+    """What its function raises ends the drill, with its name and where that was, as of a command on sockets."""
+    place = rf"at {re.escape(str(Path.cwd() / 'own_for_this_test.py'))}:\d+, in broken"
+    with pytest.raises(
+        OSError, match=f"^subscriber 'mine': start: ZeroDivisionError: at the start\n  {place}\n"
+    ) as raised:
         run("broken")
-    assert "in the start function of the simulated host mine" in raised.value.__notes__
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+def test_one_that_does_not_start_is_told_by_the_command() -> None:
+    """In a line and a place, without this program's own traceback."""
+    Path("mine.toml").write_text(FILE.format(start="broken", fault="crash", args=""))
+    done = CliRunner().invoke(app, ["drill", "mine.toml"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("failover: subscriber 'mine': start: ZeroDivisionError: at the start\n  at ")
 
 
 @pytest.mark.parametrize(

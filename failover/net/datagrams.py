@@ -131,7 +131,11 @@ class DatagramSocket:
         endpoint = _Endpoint(self._loop, self)
         try:
             if isinstance(self._place, str):
-                UnixDatagramTransport(self._loop, endpoint, self._place)
+                own = getattr(self._loop, "open_unix", None)  # a simulated loop has no sockets of the system's
+                if own is None:
+                    UnixDatagramTransport(self._loop, endpoint, self._place)
+                else:
+                    own(endpoint, None, self._place)
             else:
                 await self._loop.create_datagram_endpoint(lambda: endpoint, remote_addr=self._place)
         except Exception as error:  # noqa: BLE001  # resolving and connecting fail in many ways; whatever it is, nothing left

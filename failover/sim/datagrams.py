@@ -7,6 +7,7 @@ import contextvars
 import errno
 import socket
 import sys
+from abc import abstractmethod
 from asyncio import transports
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,47 +25,47 @@ if TYPE_CHECKING:
     from failover.sim.links import Link
     from failover.sim.loop import SimulatedLoop
 
-__all__ = ["DatagramTransport"]
+__all__ = ["DatagramTransport", "Datagrams"]
 
 LARGEST: Final = 65507
 """Bytes of payload that UDP over IPv4 can carry."""
 
 
-class DatagramTransport(transports.DatagramTransport):
-    """The transport of a simulated UDP socket.
+class Datagrams(transports.DatagramTransport):
+    """What transports of datagrams have in common, wherever these go.
 
     Args:
         loop: The loop.
         process: Whose it is.
         protocol: Whom to call.
-        local: The address and port it is bound to.
-        remote: The address and port it is connected to, or None.
-        waiter: A future that is set once `connection_made` has run.
+        shown: What `get_extra_info("socket")` gives.
+        remote: Where it is connected to, as its protocol knows it; None if it is not.
+        key: What its process knows it by.
     """
+
+    largest: int
+    """Bytes that one can carry."""
 
     def __init__(
         self,
         loop: SimulatedLoop,
         process: Process,
         protocol: asyncio.DatagramProtocol,
-        local: tuple[Any, ...],
-        remote: tuple[Any, ...] | None,
+        shown: SimulatedSocket,
         *,
-        waiter: asyncio.Future[None],
+        remote: object,
+        key: tuple[str, int],
     ) -> None:
-        shown = SimulatedSocket(local, remote, type=socket.SOCK_DGRAM)
-        super().__init__({"socket": shown, "sockname": local, "peername": remote})
+        super().__init__({"socket": shown, "sockname": shown.local, "peername": remote})
         self._loop = loop
         self._process = process
         self._protocol: asyncio.DatagramProtocol | None = protocol
         self.number = loop.sequence()
-        self.local = local
-        self.remote = remote
+        self._remote = remote
+        self._key = key
         self._context = contextvars.copy_context()
         self._closing = False
-        process.datagrams[local[0], local[1]] = self
-        loop.call_soon(protocol.connection_made, self)
-        loop.call_soon(wake, waiter)
+        process.datagrams[key] = self
 
     def __hash__(self) -> int:
         return self.number
@@ -72,7 +73,8 @@ class DatagramTransport(transports.DatagramTransport):
     __eq__ = object.__eq__
 
     def __repr__(self) -> str:
-        return f"<DatagramTransport {self.local} > {self.remote} {'closing' if self._closing else 'open'}>"
+        shown = self.get_extra_info("sockname")
+        return f"<{type(self).__name__} {shown} > {self._remote} {'closing' if self._closing else 'open'}>"
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """As asyncio's."""
@@ -94,20 +96,101 @@ class DatagramTransport(transports.DatagramTransport):
         """As asyncio's; the address must be numeric, as there."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        if self.remote is not None:
-            if addr not in (None, self.remote):
-                raise ValueError(f"Invalid address: must be None or {self.remote}")
-            addr = self.remote
+        if self._remote is not None:
+            if addr not in (None, self._remote):
+                raise ValueError(f"Invalid address: must be None or {self._remote}")
+            addr = self._remote
         if self._closing or self._process.dead or (not data and sys.version_info < (3, 13)):  # before 3.13 asyncio does
             return
         if addr is None:
             self._fail(errno.EDESTADDRREQ)
-        elif len(data) > LARGEST:
+        elif len(data) > self.largest:
             self._fail(errno.EMSGSIZE)
         else:
-            self._send(bytes(data), addr[0], addr[1])
+            self._send(bytes(data), addr)
 
-    def _send(self, data: bytes, name: str, port: int) -> None:
+    @abstractmethod
+    def _send(self, data: bytes, addr: Any) -> None:
+        """Send it on its way."""
+
+    def _fail(self, number: int) -> None:
+        self._protocol_call("error_received", system_error(number))
+
+    def receive(self, data: bytes, source: tuple[Any, ...] | str | None) -> None:
+        """A datagram came."""
+        self._protocol_call("datagram_received", data, source)
+
+    def _protocol_call(self, name: str, *arguments: object) -> None:
+        if self._closing or self._protocol is None:
+            return
+        try:
+            self._context.copy().run(getattr(self._protocol, name), *arguments)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  as asyncio: the loop reports what a callback raises
+            self._loop.call_exception_handler(
+                {"message": f"Exception in {name}()", "exception": error, "transport": self, "protocol": self._protocol}
+            )
+
+    def close(self) -> None:
+        """As asyncio's."""
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self._call_connection_lost, None)
+
+    def abort(self) -> None:
+        """As asyncio's."""
+        self.close()
+
+    def vanish(self) -> None:
+        """The process died: nobody is told."""
+        self._closing = True
+        self._protocol = None
+        self._leave()
+
+    def _leave(self) -> None:
+        self._process.datagrams.pop(self._key, None)
+
+    def _call_connection_lost(self, error: Exception | None) -> None:
+        protocol, self._protocol = self._protocol, None
+        self._leave()
+        if protocol is not None:
+            protocol.connection_lost(error)
+
+
+class DatagramTransport(Datagrams):
+    """The transport of a simulated UDP socket.
+
+    Args:
+        loop: The loop.
+        process: Whose it is.
+        protocol: Whom to call.
+        local: The address and port it is bound to.
+        remote: The address and port it is connected to, or None.
+        waiter: A future that is set once `connection_made` has run.
+    """
+
+    largest = LARGEST
+
+    def __init__(
+        self,
+        loop: SimulatedLoop,
+        process: Process,
+        protocol: asyncio.DatagramProtocol,
+        local: tuple[Any, ...],
+        remote: tuple[Any, ...] | None,
+        *,
+        waiter: asyncio.Future[None],
+    ) -> None:
+        shown = SimulatedSocket(local, remote, type=socket.SOCK_DGRAM)
+        super().__init__(loop, process, protocol, shown, remote=remote, key=(local[0], local[1]))
+        self.local = local
+        self.remote = remote
+        loop.call_soon(protocol.connection_made, self)
+        loop.call_soon(wake, waiter)
+
+    def _send(self, data: bytes, addr: Any) -> None:
+        name, port = addr[0], addr[1]
         loop, process = self._loop, self._process
         address = numeric(name)
         if address is None:
@@ -144,7 +227,9 @@ class DatagramTransport(transports.DatagramTransport):
         datagrams = host.process.datagrams
         receiver = datagrams.get((address, port)) or datagrams.get((any_of(address), port))
         source = self._source(address)
-        if receiver is None or (receiver.remote is not None and receiver.remote[:2] != source[:2]):
+        if not isinstance(receiver, DatagramTransport) or (
+            receiver.remote is not None and receiver.remote[:2] != source[:2]
+        ):
             self._unreachable(link)
         else:
             receiver.receive(data, source)
@@ -161,47 +246,3 @@ class DatagramTransport(transports.DatagramTransport):
         if self.remote is not None:
             back = loop.network.link(link.destination, link.source)
             loop.defer(back.arrival(loop.now, 0), Call(self._fail, errno.ECONNREFUSED))
-
-    def _fail(self, number: int) -> None:
-        self._protocol_call("error_received", system_error(number))
-
-    def receive(self, data: bytes, source: tuple[Any, ...]) -> None:
-        """A datagram came."""
-        self._protocol_call("datagram_received", data, source)
-
-    def _protocol_call(self, name: str, *arguments: object) -> None:
-        if self._closing or self._protocol is None:
-            return
-        try:
-            self._context.copy().run(getattr(self._protocol, name), *arguments)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001  as asyncio: the loop reports what a callback raises
-            self._loop.call_exception_handler(
-                {"message": f"Exception in {name}()", "exception": error, "transport": self, "protocol": self._protocol}
-            )
-
-    def close(self) -> None:
-        """As asyncio's."""
-        if not self._closing:
-            self._closing = True
-            self._loop.call_soon(self._call_connection_lost, None)
-
-    def abort(self) -> None:
-        """As asyncio's."""
-        self.close()
-
-    def vanish(self) -> None:
-        """The process died: nobody is told."""
-        self._closing = True
-        self._protocol = None
-        self._leave()
-
-    def _leave(self) -> None:
-        self._process.datagrams.pop((self.local[0], self.local[1]), None)
-
-    def _call_connection_lost(self, error: Exception | None) -> None:
-        protocol, self._protocol = self._protocol, None
-        self._leave()
-        if protocol is not None:
-            protocol.connection_lost(error)

@@ -15,10 +15,11 @@ from failover.sim.errors import SimulationError
 from failover.sim.seeds import derive
 
 if TYPE_CHECKING:
-    from failover.sim.datagrams import DatagramTransport
+    from failover.sim.datagrams import Datagrams
     from failover.sim.listeners import Listener
     from failover.sim.network import Network
     from failover.sim.streams import Endpoint
+    from failover.sim.unix import UnixTransport
 
 __all__ = ["PROCESS", "Host", "Process", "Start", "any_of"]
 
@@ -50,7 +51,7 @@ class Process:
         self.dead = False
         self.endpoints: dict[Endpoint, None] = {}
         self.listeners: dict[tuple[str, int], Listener] = {}
-        self.datagrams: dict[tuple[str, int], DatagramTransport] = {}
+        self.datagrams: dict[tuple[str, int], Datagrams] = {}
         self.ports: set[int] = set()
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.context = contextvars.copy_context()
@@ -98,6 +99,8 @@ class Host:
         self.address6 = address6
         self.start: Start | None = None
         self.silent = False
+        self.paths: dict[str, UnixTransport] = {}
+        """What was bound last to each path of its file system; it may be closed."""
         self.process = Process(self, 1)
         self._next_port = EPHEMERAL.start
 

@@ -41,7 +41,8 @@ class Listener(SimulatedSocket):
         self._queue: deque[Endpoint] = deque()
         self._backlog = 0
         self._listening = False
-        process.listeners[local[0], local[1]] = self
+        self._key = local[0], local[1]
+        process.listeners[self._key] = self
 
     def listen(self, backlog: int) -> None:
         """Answer handshakes; as many as `backlog` + 1 may wait to be accepted."""
@@ -135,7 +136,7 @@ class Listener(SimulatedSocket):
         """Refuse from now on; who waits to be accepted gets a RST."""
         self._listening = False
         self._accept = None
-        self._process.listeners.pop((self.local[0], self.local[1]), None)
+        self._process.listeners.pop(self._key, None)
         while self._queue:
             endpoint = self._queue.popleft()
             endpoint.linger = False

@@ -23,6 +23,7 @@ from failover.sim.names import AddressInfo, is_simulated, lookup, sockaddr
 from failover.sim.streams import Endpoint, system_error
 from failover.sim.timers import Call
 from failover.sim.transports import StreamTransport, wake
+from failover.sim.unix import UnixTransport
 
 if TYPE_CHECKING:
     from failover.sim.loop import SimulatedLoop
@@ -305,16 +306,15 @@ class Opening:
         if not local_addr and not remote_addr and family == 0:
             raise ValueError("unexpected address family")
         process = await self._live()
-        ends: list[tuple[Any, ...] | None] = []
-        for given in (local_addr, remote_addr):
-            if given is None:
-                ends.append(None)
-                continue
-            if isinstance(given, str) or len(given) != 2:  # noqa: PLR2004  a host and a port
-                raise TypeError("2-tuple is expected")
-            found = await self.getaddrinfo(*given, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags)
-            ends.append(found[0][4])
-        local, remote = ends
+        if family == socket.AF_UNIX:
+            if not isinstance(local_addr, str | None) or not isinstance(remote_addr, str | None):
+                raise TypeError("string is expected")
+            endpoint = cast("asyncio.DatagramProtocol", protocol_factory())
+            return self.open_unix(endpoint, local_addr, remote_addr), endpoint
+        local, remote = [
+            None if given is None else await self._end(given, family, proto, flags)
+            for given in (local_addr, remote_addr)
+        ]
         if local is None:
             six = family == socket.AF_INET6 or (remote is not None and ":" in remote[0])
             name = process.host.source_for(remote[0]) if remote is not None else "::" if six else any_of("")
@@ -336,6 +336,27 @@ class Opening:
             transport.close()
             raise
         return transport, protocol
+
+    async def _end(self, given: tuple[str, int] | str, family: int, proto: int, flags: int) -> tuple[Any, ...]:
+        if isinstance(given, str) or len(given) != 2:  # noqa: PLR2004  a host and a port
+            raise TypeError("2-tuple is expected")
+        found = await self.getaddrinfo(*given, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags)
+        return found[0][4]
+
+    def open_unix(self, protocol: asyncio.DatagramProtocol, local: str | None, remote: str | None) -> UnixTransport:
+        """Open a Unix datagram socket of this host.
+
+        Args:
+            protocol: Whom to call, `connection_made` at once.
+            local: The path it is bound to, or None.
+            remote: The path it is connected to, or None.
+
+        Raises:
+            OSError: nobody receives at `remote`.
+        """
+        transport = UnixTransport(cast("SimulatedLoop", self), self._process(), protocol, local, remote)
+        protocol.connection_made(transport)
+        return transport
 
 
 def unbound(number: int, address: tuple[Any, ...]) -> OSError:

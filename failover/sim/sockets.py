@@ -23,35 +23,39 @@ class SimulatedSocket:
     """The read-only side of a socket; options are remembered, and SO_LINGER with a timeout of 0 resets on close.
 
     Args:
-        local: Address and port.
+        local: Address and port, or the path of a Unix socket.
         remote: The peer's, or None.
         type: SOCK_STREAM or SOCK_DGRAM.
         endpoint: The stream it belongs to, if it is one.
+        family: What its addresses are; by default as `local` says.
     """
 
     def __init__(
         self,
-        local: tuple[Any, ...],
-        remote: tuple[Any, ...] | None = None,
+        local: tuple[Any, ...] | str,
+        remote: tuple[Any, ...] | str | None = None,
         type: socket.SocketKind = socket.SOCK_STREAM,
         endpoint: Endpoint | None = None,
+        *,
+        family: socket.AddressFamily | None = None,
     ) -> None:
         self.local = local
         self.remote = remote
-        self.family = family_of(local[0])
+        self.family = family_of(local[0]) if family is None else family
         self.type = type
-        self.proto = socket.IPPROTO_TCP if type == socket.SOCK_STREAM else socket.IPPROTO_UDP
+        internet = socket.IPPROTO_TCP if type == socket.SOCK_STREAM else socket.IPPROTO_UDP
+        self.proto = 0 if self.family == socket.AF_UNIX else internet
         self._endpoint = endpoint
         self._options: dict[tuple[int, int], int | bytes] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.type.name} {self.local} {self.remote}>"
 
-    def getsockname(self) -> tuple[Any, ...]:
+    def getsockname(self) -> tuple[Any, ...] | str:
         """Its own address and port."""
         return self.local
 
-    def getpeername(self) -> tuple[Any, ...]:
+    def getpeername(self) -> tuple[Any, ...] | str:
         """The peer's address and port.
 
         Raises:

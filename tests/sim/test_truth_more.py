@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable, Coroutine
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -70,6 +72,84 @@ def test_datagrams(same: Same) -> None:
         return came, protocol.calls[3:], here.is_closing()
 
     assert same(program) == ([(b"one", True), (b"2", True), (bytes(1000), True), (b"to", True)], [None], True)
+
+
+def test_unix_datagrams(same: Same) -> None:
+    """They go there and back whole, and carry the path that they came from, if there is one."""
+    with TemporaryDirectory() as folder:
+        there_at, here_at = f"{folder}/there", f"{folder}/here"
+
+        async def program() -> Any:
+            loop = asyncio.get_running_loop()
+            there, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=there_at, family=socket.AF_UNIX)
+            here, protocol = await loop.create_datagram_endpoint(
+                Datagrams, local_addr=here_at, remote_addr=there_at, family=socket.AF_UNIX
+            )
+            for data in (b"one", bytes(200_000)):
+                protocol.came.clear()
+                here.sendto(data)
+                await protocol.came.wait()
+            there.set_protocol(echo := Datagrams())
+            unbound, _ = await loop.create_datagram_endpoint(Datagrams, remote_addr=there_at, family=socket.AF_UNIX)
+            unbound.sendto(b"from nowhere")
+            await echo.came.wait()
+            shown = there.get_extra_info("socket")
+            names = shown.family, shown.getsockname() == there_at, here.get_extra_info("peername") == there_at
+            with pytest.raises(ValueError, match="Invalid address"):
+                here.sendto(b"x", here_at)
+            for transport in (here, there, unbound):
+                transport.close()
+            await asyncio.sleep(0.01)
+            came = [(len(data), addr == there_at) for data, addr in protocol.calls[:2]]
+            return names, came, protocol.calls[2:], echo.calls
+
+        assert same(program) == (
+            (socket.AF_UNIX, True, True),
+            [(3, True), (200_000, True)],
+            [None],
+            [(b"from nowhere", None), None],
+        )
+
+
+def test_unix_datagrams_to_nobody(same: Same) -> None:
+    """A path without a socket, one that was closed, one that another took, too much at once: each tells its error."""
+    with TemporaryDirectory() as folder:
+        path, bare_path = f"{folder}/s", f"{folder}/b"
+
+        async def program() -> Any:
+            loop = asyncio.get_running_loop()
+            told: list[Any] = []
+
+            async def opens(**places: Any) -> Any:
+                try:
+                    return await loop.create_datagram_endpoint(Datagrams, family=socket.AF_UNIX, **places)
+                except OSError as error:
+                    told.append(type(error).__name__)
+
+            await opens(remote_addr=f"{folder}/not there")
+            first, _ = await opens(local_addr=path)
+            here, protocol = await opens(remote_addr=path)
+            here.sendto(bytes(212_961))
+            first.close()
+            await asyncio.sleep(0.01)
+            here.sendto(b"x")
+            await opens(remote_addr=path)
+            second, reader = await opens(local_addr=path)
+            bare, errors = await opens(local_addr=bare_path)
+            for to in (f"{folder}/not there", path):
+                bare.sendto(b"y", to)
+            await reader.came.wait()
+            for transport in (here, second, bare):
+                transport.close()
+            await asyncio.sleep(0.01)
+            return told, protocol.calls, [data for data, _ in reader.calls[:1]], errors.calls
+
+        assert same(program) == (
+            ["FileNotFoundError", "ConnectionRefusedError"],
+            ["OSError", "ConnectionRefusedError", None],
+            [b"y"],
+            ["FileNotFoundError", None],
+        )
 
 
 def test_datagrams_to_a_closed_port(same: Same) -> None:
@@ -259,6 +339,7 @@ def test_errors_of_opening(same: Same) -> None:
             lambda: loop.create_server(asyncio.Protocol, HOST, 0, ssl_handshake_timeout=1),
             lambda: loop.create_datagram_endpoint(asyncio.DatagramProtocol),
             lambda: loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr="x"),
+            lambda: loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("x", 1), family=socket.AF_UNIX),
         ):
             try:
                 await attempt()
@@ -266,7 +347,7 @@ def test_errors_of_opening(same: Same) -> None:
                 outcomes.append((type(error).__name__, str(error)))
         return outcomes
 
-    assert len(same(program)) == 10
+    assert len(same(program)) == 11
 
 
 def test_the_order_of_callbacks(same: Same) -> None:

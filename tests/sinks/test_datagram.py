@@ -106,14 +106,18 @@ def test_contract(run: Run, path: str, kind: str, tree: str) -> None:
     run(main)
 
 
-def test_contract_in_the_simulation() -> None:
+@pytest.mark.parametrize("kind", ["udp", "unix"])
+def test_contract_in_the_simulation(kind: str) -> None:
     """The same in virtual time."""
     simulation = Simulation(1, latency=0.001)
     simulation.network.host("app", start=_listening("app"))
+    simulation.network.host("main", start=_listening("/run/events.sock"))
 
     async def main() -> None:
+        await asyncio.sleep(0)
+
         async def make() -> Sink:
-            sink = udp("app:9000")
+            sink = udp("app:9000") if kind == "udp" else unix("/run/events.sock")
             await open_sink(sink, Opening(Peers.current(), partial(build, defaults=Defaults())))
             return sink
 
@@ -502,8 +506,8 @@ def test_arguments_out_of_range(wrong: dict[str, Any]) -> None:
 # In the simulation.
 
 
-def _listening(host: str, taken: list[bytes] | None = None) -> Callable[[], Any]:
-    """What a host of the simulated network runs."""
+def _listening(place: str, taken: list[bytes] | None = None) -> Callable[[], Any]:
+    """What a host of the simulated network runs: its name, or the path of a Unix socket."""
 
     class Keeps(asyncio.DatagramProtocol):
         def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -511,10 +515,56 @@ def _listening(host: str, taken: list[bytes] | None = None) -> Callable[[], Any]
                 taken.append(data)
 
     async def listen() -> None:
-        await asyncio.get_running_loop().create_datagram_endpoint(Keeps, local_addr=(host, 9000))
+        loop = asyncio.get_running_loop()
+        if place.startswith("/"):
+            await loop.create_datagram_endpoint(Keeps, local_addr=place, family=socket.AF_UNIX)
+        else:
+            await loop.create_datagram_endpoint(Keeps, local_addr=(place, 9000))
         await asyncio.get_running_loop().create_future()
 
     return listen
+
+
+def test_unix_sockets_in_the_simulation() -> None:
+    """Each host has its own, at its own paths, and a reader that ends or comes back is noticed as on a real machine."""
+    simulation = Simulation(3)
+    network = simulation.network
+    kept: list[bytes] = []
+    simulation.network.host("other", start=_listening("/run/other.sock"))
+
+    async def main() -> list[str]:
+        tree = Failover(unix("/run/events.sock", name="a"), unix("/run/other.sock", name="b"), quarantine=0)
+        said: list[str] = []
+        async with Group("g", tree) as group:
+
+            async def deliver() -> None:
+                receipt = await group.deliver(Event("E_X", {"n": len(said)}))
+                said.append(
+                    " ".join(f"{one.sink} {one.outcome.value} {one.reason}".strip() for one in receipt.children)
+                )
+
+            await deliver()
+            reader = network.hosts["main"].spawn(_listening("/run/events.sock", kept)())
+            await asyncio.sleep(0.001)
+            await deliver()
+            await asyncio.sleep(0.001)
+            network.hosts["main"].paths["/run/events.sock"].close()
+            await deliver()
+            network.hosts["main"].spawn(_listening("/run/events.sock", kept)())
+            await asyncio.sleep(0.001)
+            await deliver()
+            await asyncio.sleep(0.001)
+            reader.cancel()
+        return said
+
+    no_file, refused = "connect: No such file or directory", "connect: Connection refused"
+    assert simulation.run(main()) == [
+        f"a unreachable {no_file} b unreachable {no_file}",
+        "a sent",
+        f"a unreachable {refused} b unreachable {no_file}",
+        "a sent",
+    ]
+    assert [b'"n":1' in data or b'"n":3' in data for data in kept] == [True, True]
 
 
 def test_faults_in_the_simulation() -> None:

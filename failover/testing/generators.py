@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from failover.errors import ConfigError
-from failover.health import Health
+from failover.health import Health, Probe
 from failover.policy import OPENSIPS
 from failover.sinks.jsonrpc import AtLimit, jsonrpc
 from failover.strategy import Strategy
@@ -24,7 +24,19 @@ from failover.testing.actions import Action, Confirm
 from failover.testing.event_generators import events, invalid_events, values
 from failover.testing.faulty import MOMENTARY, faulty
 from failover.testing.forms import FORMS
-from failover.testing.plans import ACTS, BEHAVIOURS, NETWORK, Branch, Disturbance, Plan, PlannedEvent, Socket, sockets
+from failover.testing.plans import (
+    ACTS,
+    BEHAVIOURS,
+    NETWORK,
+    PING,
+    RULES,
+    Branch,
+    Disturbance,
+    Plan,
+    PlannedEvent,
+    Socket,
+    sockets,
+)
 from failover.testing.timeline import FaultEvent, Places
 
 __all__ = [
@@ -35,6 +47,7 @@ __all__ = [
     "fault_schedules",
     "invalid_events",
     "plans",
+    "rules",
     "scripts",
     "strategies",
     "trees",
@@ -78,8 +91,27 @@ def addresses(places: Sequence[str]) -> SearchStrategy[str]:
     return st.sampled_from(places) | st.builds(virtual, st.sampled_from(OPENSIPS), several)
 
 
+def rules(*, ping: str | None = None) -> SearchStrategy[Health]:
+    """Rules by which children are taken out and come back; the usual ones at their simplest.
+
+    Args:
+        ping: The method by which children that are out may be asked; without one they are connected to, at most.
+    """
+    usual = Health()
+    given: dict[str, Any] = {"quarantine": st.sampled_from([1.0, 0.0, 0.1, 30.0])}
+    for name, several in RULES.items():
+        first = getattr(usual, name)
+        given[name] = st.sampled_from([first, *(one for one in dict.fromkeys(several) if one != first)])
+    probes = [one for one in RULES["probe"] if one is None or one.method is None]
+    if ping is not None:
+        probes.append(Probe(method=ping, every=0.1, timeout=0.1))
+    return st.builds(Health, **given | {"probe": st.sampled_from(probes)})
+
+
 @st.composite
-def trees(draw: DrawFn, subscribers: Sequence[str], *, depth: int = 3, width: int = 4) -> Branch:
+def trees(
+    draw: DrawFn, subscribers: Sequence[str], *, depth: int = 3, width: int = 4, ping: str | None = None
+) -> Branch:
     """Trees of strategies as plain values: each node has a name of its own.
 
     Args:
@@ -87,6 +119,7 @@ def trees(draw: DrawFn, subscribers: Sequence[str], *, depth: int = 3, width: in
         subscribers: The hosts that sockets lead to.
         depth: Strategies one above the other, at most.
         width: Children of one, at most.
+        ping: As of `rules`.
     """
     numbers = count(1)
 
@@ -111,7 +144,7 @@ def trees(draw: DrawFn, subscribers: Sequence[str], *, depth: int = 3, width: in
             name,
             kind,
             tuple(children),
-            health=Health(quarantine=draw(st.sampled_from([1.0, 0.0, 0.1, 30.0]))),
+            health=draw(rules(ping=ping)),
             quarantine_rejected=draw(_rarely()),
             last_resort=not draw(_rarely()),
             move_on=not draw(_rarely()),
@@ -288,7 +321,7 @@ def plans(draw: DrawFn, *, subscribers: int = 4, events: int = 20, faults: int =
         depth: Strategies one above the other, at most.
     """
     hosts = [f"app{number}" for number in range(1, draw(st.integers(1, subscribers)) + 1)]
-    root = draw(trees(hosts, depth=depth))
+    root = draw(trees(hosts, depth=depth, ping=PING))
     planned = st.builds(
         PlannedEvent,
         _seconds(2.0),

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from attrs import Factory, frozen
 
@@ -22,6 +22,7 @@ __all__ = [
     "FAULTS",
     "NETWORK",
     "PING",
+    "RULES",
     "Branch",
     "Disturbance",
     "Plan",
@@ -81,6 +82,18 @@ BUSY: Final = -32050
 """The error code of a subscriber that is busy."""
 PING: Final = "ping"
 """The method by which children that are out are asked."""
+RULES: Final[Mapping[str, tuple[Any, ...]]] = {
+    "failures": (None, 1, 2, 3),
+    "ratio": (None, None, 0.3, 0.6, 1.0),
+    "window": (0.1, 1.0, 10.0),
+    "growth": (1.0, 1.0, 2.0),
+    "longest": (0.2, 1.0, 3600.0),
+    "jitter": (0.0, 0.0, 0.2, 0.9),
+    "failback": get_args(Failback),
+    "slow_start": (1, 2, 4, 64),
+    "probe": (None, None, Probe(every=0.05, timeout=0.05), Probe(method=PING, every=0.1, timeout=0.1)),
+}
+"""What the rules of `Health` are drawn from, besides the quarantine, in this order; the more often, the likelier."""
 _CODES: Final = (-32000, -32600, -32602, -32603)
 
 
@@ -283,19 +296,8 @@ def _health(quarantine: float, rng: Random) -> Health:
     """Rules with this quarantine; every other time no others than the usual ones."""
     if rng.random() < 0.5:
         return Health(quarantine=quarantine)
-    probes = (None, None, Probe(every=0.05, timeout=0.05), Probe(method=PING, every=0.1, timeout=0.1))
-    return Health(
-        quarantine=quarantine,
-        failures=rng.choice((None, 1, 2, 3)),
-        ratio=rng.choice((None, None, 0.3, 0.6, 1.0)),
-        window=rng.choice((0.1, 1.0, 10.0)),
-        growth=rng.choice((1.0, 1.0, 2.0)),
-        longest=rng.choice((0.2, 1.0, 3600.0)),
-        jitter=rng.choice((0.0, 0.0, 0.2, 0.9)),
-        failback=rng.choice(get_args(Failback)),
-        slow_start=rng.choice((1, 2, 4, 64)),
-        probe=rng.choice(probes),
-    )
+    drawn: dict[str, Any] = {name: rng.choice(given) for name, given in RULES.items()}
+    return Health(quarantine=quarantine, **drawn)
 
 
 def _events(rng: Random, count: int, rate: float) -> tuple[PlannedEvent, ...]:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 from failover import Event, Group, jsonrpc
 from failover.errors import ConfigError, EventError
 from failover.grammar import parse
+from failover.health import Health, Probe
 from failover.sim import Simulation
 from failover.strategies import Failover
 from failover.strategy import Strategy
@@ -29,17 +31,20 @@ from failover.testing.generators import (
     fault_schedules,
     invalid_events,
     plans,
+    rules,
     scripts,
     strategies,
 )
 from failover.testing.history import History
-from failover.testing.plans import Plan
+from failover.testing.plans import RULES, Plan
 from failover.testing.schedules import play as play_plan
 from failover.testing.timeline import FaultEvent, Places, check_faults, play
 from tests.examples import examples
 
 pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
 
+GENERATED = settings(phases=[Phase.generate], max_examples=2000)
+"""To find one, whichever it is."""
 SOCKETS = ["jsonrpc:app1:8080", "jsonrpc:app2:8080"]
 
 
@@ -160,6 +165,26 @@ def test_places_without_such_faults() -> None:
 def test_plans_find_nothing_wrong(plan: Plan) -> None:
     """Whole schedules run through the real engine, and no checker has anything to say."""
     assert play_plan(plan).findings == ()
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_every_rule_of_health(name: str) -> None:
+    """Children are taken out and come back by all of them; of what fails by one alone the others are the usual ones."""
+    usual = Health()
+    found = find(rules(), lambda health: getattr(health, name) != getattr(usual, name))
+    assert [one for one in RULES if getattr(found, one) != getattr(usual, one)] == [name]
+
+
+def test_rules_ask_by_no_method_unless_one_is_given() -> None:
+    """A subscriber that knows no such method is only connected to; in whole plans there is one."""
+
+    def asks(health: Health) -> bool:
+        return health.probe is not None and health.probe.method is not None
+
+    with pytest.raises(NoSuchExample):
+        find(rules(), asks)
+    assert find(rules(ping="ping"), asks).probe == Probe(method="ping", every=0.1, timeout=0.1)
+    assert find(plans(depth=1, faults=0), lambda plan: asks(plan.root.health), settings=GENERATED).root.health.probe
 
 
 # A failing schedule shrinks.

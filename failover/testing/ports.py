@@ -36,6 +36,8 @@ class Port:
         self._family = socket.AF_INET
         self._reserved: socket.socket | None = None
         self._server: asyncio.Server | None = None
+        self._listening = asyncio.Lock()
+        self._changes = 0  # how often it was said what becomes of connects
         self._hole: list[socket.socket] = []
         self._fault: Fault | None = None
 
@@ -61,22 +63,31 @@ class Port:
         self.number = reserved.getsockname()[1]
 
     async def listen(self, accept: Callable[[], asyncio.Protocol], **options: Any) -> None:
-        """Answer connects.
+        """Answer connects, unless something else is said of them before that is so.
 
         Args:
             accept: Makes the protocol of each connection.
             options: More for the loop's `create_server`.
         """
         self.refuse()
+        change = self._changes
         if self._reserved is not None:
             options["reuse_port"] = True
         host = self._host if self._reserved is None else self._reserved.getsockname()[0]
-        self._server = await self._loop.create_server(accept, host, self.number, backlog=_BACKLOG, **options)
+        async with self._listening:
+            if change != self._changes:
+                return
+            server = await self._loop.create_server(accept, host, self.number, backlog=_BACKLOG, **options)
+            if change != self._changes:
+                server.close()
+                return
+        self._server = server
         if self._reserved is None:
-            self.number = self._server.sockets[0].getsockname()[1]
+            self.number = server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
         """Refuse connects."""
+        self._changes += 1
         if self._fault is not None:
             self._fault.repair()
             self._fault = None

@@ -369,6 +369,28 @@ def test_crash_and_restart(run: Run) -> None:
     run(main)
 
 
+def test_what_overlaps_ends_as_it_was_said_last(run: Run) -> None:
+    """How it listens changes while it is being changed: the last word counts, no port is taken twice or left open."""
+
+    async def main() -> None:
+        async with ScriptedSubscriber() as subscriber:
+            kinds = [AcceptAndStall(), Accept(), AcceptAndStall(), Accept()]
+            await asyncio.gather(*[subscriber.connecting(kind) for kind in kinds])
+            async with sink_to(subscriber) as sink:
+                assert (await deliver(sink)).outcome is CONFIRMED
+            await asyncio.gather(subscriber.connecting(Accept()), subscriber.connecting(RefuseConnections()))
+            async with sink_to(subscriber) as sink:
+                assert (await deliver(sink)).outcome is UNREACHABLE
+            await asyncio.gather(subscriber.connecting(Accept()), subscriber.connecting(Accept()), subscriber.crash())
+            async with sink_to(subscriber) as sink:
+                assert (await deliver(sink)).outcome is UNREACHABLE
+            await subscriber.restart()
+            async with sink_to(subscriber) as sink:
+                assert (await deliver(sink)).outcome is CONFIRMED
+
+    run(main)
+
+
 def test_work_under_way_outlives_its_connection(run: Run) -> None:
     """A connection that breaks doesn't stop the work for its requests: it is processed, and can't be confirmed."""
 

@@ -178,9 +178,9 @@ class Hedge(FanOut):
         """Leave the slower attempt to itself, or end it."""
         if self.loser == "keep":
             return self._leave(event, child, began, future)
-        abandon = cast("Callable[..., Receipt] | None", getattr(child.sink, "abandon", None))
+        abandon = cast("Callable[..., Receipt | None] | None", getattr(child.sink, "abandon", None))
         if abandon is not None:
-            return abandon(future, _SLOWER)
+            return abandon(future, _SLOWER) or untold(event, child.sink, began)
         future.cancel()
         await asyncio.wait([future])
         try:

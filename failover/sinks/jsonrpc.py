@@ -203,8 +203,12 @@ class JsonRpcSink:
         reason = "no time left before the deadline" if late else "an earlier event of its batch failed here"
         return [*batch.receipts(), *batch.rest(self.name, reason, loop.time())]
 
-    def abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt:
-        """Stop waiting for a delivery that `start` began; what has left of it still gets its late confirmation."""
+    def abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt | None:
+        """Stop waiting for a delivery that `start` began; what has left of it still gets its late confirmation.
+
+        Returns:
+            What there is of it; None of what this sink did not begin.
+        """
         waiter = cast("asyncio.Future[Receipt]", begun)
         if waiter.done() and not waiter.cancelled():
             return waiter.result()
@@ -212,8 +216,7 @@ class JsonRpcSink:
         if left is not None:
             return left
         exchange = self._find(waiter)
-        assert exchange is not None  # noqa: S101  # narrows the type: one that is no more has ended
-        return exchange.abandon(reason, asyncio.get_running_loop().time())
+        return None if exchange is None else exchange.abandon(reason, asyncio.get_running_loop().time())
 
     async def probe(self, method: str | None, timeout: float) -> str:
         """Ask whether the peer would answer, apart from any event; empty if it does, else why not.

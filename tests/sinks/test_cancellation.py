@@ -390,6 +390,18 @@ def test_cancelled_in_the_turn_of_its_end(run: Run, end: str) -> None:
     assert left.outcome is Outcome.ABANDONED
 
 
+def test_what_it_did_not_begin_can_not_be_abandoned(run: Run) -> None:
+    """Of a future that is not its own a sink knows nothing, and says so."""
+
+    async def main() -> None:
+        async with ScriptedPeer(silent) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink):
+                assert sink.abandon(asyncio.get_running_loop().create_future(), "cancelled") is None
+
+    run(main)
+
+
 def test_cancelled_before_the_write_in_the_turn_of_the_break(run: Run) -> None:
     """What had not left is abandoned as such: counted, told, and without an id."""
 

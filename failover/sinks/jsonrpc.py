@@ -107,9 +107,7 @@ class JsonRpcSink:
         self._lease: Lease | None = None
         self._opening: Opening | None = None
         self._connection: Connection | None = None
-        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane], Gathered | None] | None = (
-            None  # the connection's, if plain
-        )
+        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane], Gathered | None] | None = None  # its connection's
         self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
         self._deadlines: Deadlines | None = None
         self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for

@@ -53,6 +53,7 @@ def test_one_that_is_cancelled_before_they_leave(run: Run, gone: int) -> None:
                 await busy(sink, peer)
                 begun = [sink.start(event) for event in EVENTS]
                 left = sink.abandon(begun[gone], "cancelled")
+                assert left is not None
                 begun[gone].cancel()
                 others = await asyncio.gather(*begun[:gone], *begun[gone + 1 :])
                 return numbers(peer), [left, *others]
@@ -75,6 +76,7 @@ def test_one_that_is_cancelled_after_they_left(run: Run) -> None:
                 begun = [sink.start(event) for event in EVENTS]
                 calls = (await peer.got(1 + len(EVENTS)))[1:]
                 left = sink.abandon(begun[2], "cancelled")
+                assert left is not None
                 begun[2].cancel()
                 begun[5].cancel()  # without a word to the sink
                 for call in calls:

@@ -1,24 +1,19 @@
-"""One TCP or TLS connection to a peer: writes joined per loop turn, replies matched by the pipeline, bounds kept."""
+"""One TCP or TLS connection to a peer: its life, the replies that come, and the end of what takes too long."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
-from failover.event import Event
 from failover.net.dialing import GRACE
-from failover.net.exchange import Exchange, Owner, Waiter
+from failover.net.exchange import Exchange
 from failover.net.options import ConnectionOptions
+from failover.net.outgoing import Outgoing
 from failover.net.sweep import Sweep
-from failover.net.volley import Gathered, Volley
 from failover.protocol.framing import Malformed
-from failover.protocol.pipeline import Lane, Pipeline, Stray
+from failover.protocol.pipeline import Stray
 
-__all__ = ["SOME", "Connection", "ConnectionOwner"]
-
-SOME: Final = 32
-"""How many requests are worth a write of their own, so that the peer begins while the rest is being made."""
+__all__ = ["Connection", "ConnectionOwner"]
 
 _ENDLESS: Final = 10
 """Timeouts without the end of a reply that has begun: a bracket got lost, it swallows all that comes after it."""
@@ -36,7 +31,7 @@ class ConnectionOwner(Protocol):
         """The peer sent something that answers nothing."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Outgoing, asyncio.Protocol):
     """A connection from the moment it is wanted: exchanges wait in it while it is being made.
 
     Args:
@@ -47,29 +42,7 @@ class Connection(asyncio.Protocol):
         first_id: Where its request ids begin.
     """
 
-    __slots__ = (
-        "_burst",
-        "_cut",
-        "_flushing",
-        "_gathered",
-        "_gone",
-        "_held",
-        "_limit",
-        "_loop",
-        "_options",
-        "_out",
-        "_owner",
-        "_progress",
-        "_ready",
-        "_sweep",
-        "_swept",
-        "_transport",
-        "_turns",
-        "_waiter",
-        "closed",
-        "established",
-        "pipeline",
-    )
+    __slots__ = ("_cut", "_gone", "_owner", "_progress", "_waiter", "closed")
 
     def __init__(
         self,
@@ -79,159 +52,14 @@ class Connection(asyncio.Protocol):
         options: ConnectionOptions,
         first_id: int,
     ) -> None:
-        self.established = False
-        """Whether it has been made (it may have broken since)."""
+        super().__init__(loop, sweep, options, first_id)
         self.closed = False
         """Whether nothing can be sent over it any more."""
         self._owner = owner
-        self._loop = loop
-        self._sweep = sweep
-        self._swept = False
-        self._options = options
-        self._limit = options.in_flight
-        self._turns = 0  # for so many more the loop is kept from sleeping
-        self.pipeline = Pipeline(first_id, max_frame=options.max_frame, max_depth=options.max_depth)
-        self._transport: asyncio.Transport | None = None
-        self._ready = False  # made, not closed, the transport takes more
-        self._out: list[Exchange] = []  # written at the end of this loop turn
-        self._gathered: Gathered | None = None  # the same, as one; never both
-        self._held: dict[Exchange, None] = {}  # waits for the connection, for a slot, or for the transport
-        self._flushing = False
         self._cut: asyncio.TimerHandle | None = None  # ends a close for which the peer doesn't do its part
         self._gone = False  # whether nothing is left of it
         self._waiter: asyncio.Future[None] | None = None  # of whoever waits for that
-        self._burst = 0  # how many replies the last read brought
         self._progress: tuple[int, float] = _NONE  # how many replies had come when it last got on, and when that was
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests have left, or are about to, and have neither reply nor timeout yet."""
-        return self._pending - len(self._held)
-
-    @property
-    def full(self) -> bool:
-        """Whether one more exchange would have to wait for a slot."""
-        return self._pending >= self._limit or (self.established and bool(self._held))
-
-    @property
-    def room(self) -> int:
-        """How many more exchanges may begin without waiting for a slot; negative if some wait already."""
-        return self._limit - self._pending
-
-    @property
-    def _pending(self) -> int:
-        return self.pipeline.pending + (0 if self._gathered is None else len(self._gathered))
-
-    def gather(self, event: Event, waiter: Waiter, owner: Owner, lane: Lane) -> Gathered | None:
-        """Send an event together with this loop turn's others of the same sink, if nothing is in its way.
-
-        Args:
-            event: What is delivered, as a request.
-            waiter: Who waits for it.
-            owner: Its sink.
-            lane: Where it waits for its reply.
-
-        Returns:
-            What it is the last of; None if it needs an exchange of its own: nothing was done then.
-        """
-        pending = self.pipeline.pending
-        gathered = self._gathered
-        if gathered is None:
-            if not self._ready or self._held or self._out or pending >= self._limit:
-                return None
-            gathered = self._gathered = Gathered(owner, self, lane)
-            if not self._swept:
-                self._swept = True
-                self._sweep.add(self)
-        elif gathered.owner is not owner or pending + len(gathered.events) >= self._limit:
-            return None
-        events = gathered.events
-        events.append(event)
-        gathered.waiters.append(waiter)
-        if not self._flushing:
-            if self._burst <= 1 and not pending:
-                self._flush()  # nothing to join it with: the turn that joining costs would only be latency
-            else:
-                self._flushing = True
-                self._loop.call_soon(self._flush)
-        elif (count := len(events)) >= SOME and count >= pending:
-            self._flush()  # the peer has nothing else to do
-        return gathered
-
-    def submit(self, exchange: Exchange, lane: Lane | None) -> bool:
-        """Send an exchange with this loop turn's others, or as soon as there is room for it.
-
-        Args:
-            exchange: With everything set but its id.
-            lane: Where it waits for its reply; None for a notification, which has none and ends when it is written.
-
-        Returns:
-            False if too many wait for room already; nothing was done then.
-        """
-        if self._gathered is not None:
-            self.disperse()
-        pipeline = self.pipeline
-        if self._ready and not self._held and pipeline.pending < self._limit:
-            if lane is not None:
-                exchange.request_id = pipeline.begin(exchange, lane)
-            out = self._out
-            out.append(exchange)
-            if not self._flushing:
-                if self._burst <= 1 and pipeline.pending <= 1:
-                    self._flush()  # nothing to join it with: the turn that joining costs would only be latency
-                else:
-                    self._flushing = True
-                    self._loop.call_soon(self._flush)
-            elif len(out) >= SOME and 2 * len(out) >= pipeline.pending:
-                self._flush()  # the peer has nothing else to do
-        elif len(self._held) < self._options.waiting:
-            if lane is not None:
-                exchange.request_id = pipeline.begin(exchange, lane)
-            self._held[exchange] = None
-        else:
-            return False
-        if not self._swept:
-            self._swept = True
-            self._sweep.add(self)
-        return True
-
-    def submit_volley(self, volley: Volley, lane: Lane) -> bool:
-        """Send a volley in one go.
-
-        Args:
-            volley: With everything set but its ids.
-            lane: Where they wait for their replies.
-
-        Returns:
-            False if they can't all be sent now; nothing was done then.
-        """
-        if self._out or self._gathered is not None:
-            self._flush()
-        return self._ready and not self._held and len(volley) <= self.room and self._send(volley, lane)
-
-    def disperse(self) -> None:
-        """Give each event that was gathered an exchange of its own: something is to be done with one of them."""
-        gathered, self._gathered = self._gathered, None
-        if gathered is None:
-            return
-        owner, now = gathered.owner, self._loop.time()
-        exchanges = [
-            Exchange(event, owner, waiter, self, owner.dialect.tail(event), now)
-            for event, waiter in zip(gathered.events, gathered.waiters, strict=True)
-        ]
-        for exchange in exchanges:
-            exchange.request_id = self.pipeline.begin(exchange, gathered.lane)
-        gathered.apart(exchanges)
-        self._out += exchanges
-
-    def withdraw(self, exchange: Exchange) -> None:
-        """Never send an exchange of which nothing has left yet."""
-        self.disperse()
-        self._held.pop(exchange, None)
-        if exchange in self._out:
-            self._out.remove(exchange)
-        if exchange.request_id is not None:
-            self.pipeline.withdraw(exchange.request_id)
 
     def exchanges(self) -> list[Exchange]:
         """All that is in it, newest requests first; a snapshot."""
@@ -342,108 +170,6 @@ class Connection(asyncio.Protocol):
         self._ready = not self.closed
         self._fill()
 
-    def _fill(self) -> None:
-        """Move what waits to the next write, as far as there is room."""
-        while self._held and self._ready and self.in_flight < self._limit:
-            exchange = next(iter(self._held))
-            del self._held[exchange]
-            self._out.append(exchange)
-        if self._out and not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Write everything of this loop turn in one go."""
-        self._flushing = False
-        gathered = self._gathered
-        if gathered is not None:
-            gathered.began = self._loop.time()
-            if self._send(gathered, gathered.lane):
-                self._gathered = None
-                return
-            self.disperse()
-        if self._out and self._transport is not None:
-            self._write_out(self._transport)
-
-    def _write_out(self, transport: asyncio.Transport) -> None:
-        out = self._out
-        self._out = []
-        limit = self._options.write_buffer
-        chunks: list[bytes] = []
-        size = 0
-        notifications: list[Exchange] = []
-        rest = iter(out)
-        for exchange in rest:
-            request_id = exchange.request_id
-            if request_id is not None:
-                chunk = b'{"id":%d%b' % (request_id, exchange.tail)
-            else:
-                chunk = exchange.tail
-                notifications.append(exchange)
-            exchange.sent = True
-            exchange.tail = b""
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                transport.write(b"".join(chunks))
-                chunks.clear()
-                size = 0
-                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
-                    self._held = dict.fromkeys(rest) | self._held
-        if chunks:
-            transport.write(b"".join(chunks))
-        for exchange in notifications:
-            exchange.written(self._loop.time())
-        if self._options.busy_poll:
-            self._stay_awake()
-
-    def _send(self, volley: Volley, lane: Lane) -> bool:
-        """Write a volley, unless there are no ids in a row for it."""
-        transport = self._transport
-        volley.first_id = self.pipeline.begin_many(volley, len(volley), lane)
-        if transport is None or not volley.first_id:
-            return False
-        requests = volley.requests()
-        if sum(map(len, requests)) <= self._options.write_buffer:
-            transport.write(b"".join(requests))
-        else:
-            self._write_large(transport, volley, requests)
-        if self._options.busy_poll:
-            self._stay_awake()
-        if not self._swept:
-            self._swept = True
-            self._sweep.add(self)
-        return True
-
-    def _stay_awake(self) -> None:
-        """Keep the loop from sleeping for some turns from now: something callable now is all that it takes."""
-        if not self._turns:
-            self._loop.call_soon(self._turn)
-        self._turns = self._options.busy_poll
-
-    def _turn(self) -> None:
-        self._turns = self._turns - 1 if self.pipeline.pending else 0
-        if self._turns:
-            self._loop.call_soon(self._turn)
-
-    def _write_large(self, transport: asyncio.Transport, volley: Volley, requests: Sequence[bytes]) -> None:
-        """Write a volley one buffer at a time, as long as the peer takes it."""
-        limit = self._options.write_buffer
-        chunks: list[bytes] = []
-        size = 0
-        rest = enumerate(requests, volley.first_id)
-        for _, request in rest:
-            chunks.append(request)
-            size += len(request)
-            if size > limit:
-                transport.write(b"".join(chunks))
-                chunks.clear()
-                size = 0
-                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
-                    self._held |= {volley.unsent(request_id): None for request_id, _ in rest}
-        if chunks:
-            transport.write(b"".join(chunks))
-
     def _be_gone(self) -> None:
         self._gone = True
         if self._waiter is not None and not self._waiter.done():
@@ -460,10 +186,6 @@ class Connection(asyncio.Protocol):
         self.pipeline.break_off(reason, now)
         for exchange in unsent:
             exchange.broken(reason, now)
-
-    def _notifications(self) -> list[Exchange]:
-        """Those not written yet; only requests are known to the pipeline."""
-        return [exchange for exchange in (*self._out, *self._held) if exchange.request_id is None]
 
     def _report(self, fault: Malformed | Stray) -> None:
         if isinstance(fault, Malformed):

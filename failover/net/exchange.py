@@ -14,7 +14,7 @@ from failover.protocol.replies import Reply
 from failover.receipt import Attempt, ErrorReply
 
 if TYPE_CHECKING:
-    from failover.net.connection import Connection
+    from failover.net.outgoing import Outgoing
 
 __all__ = ["Exchange", "Owner", "Waiter"]
 
@@ -79,7 +79,7 @@ class Exchange(Struct, eq=False, gc=False):
     event: Event
     owner: Owner
     waiter: Waiter | None
-    connection: Connection | None
+    connection: Outgoing | None
     tail: bytes
     began: float
     request_id: int | None = None

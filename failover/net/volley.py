@@ -17,7 +17,7 @@ from failover.protocol.replies import Reply
 from failover.receipt import Attempt
 
 if TYPE_CHECKING:
-    from failover.net.connection import Connection
+    from failover.net.outgoing import Outgoing
 
 __all__ = ["Batched", "Gathered", "Volley"]
 
@@ -40,7 +40,7 @@ class Volley(ABC):
 
     __slots__ = ("_connection", "_exchanges", "began", "events", "first_id", "owner", "replies")
 
-    def __init__(self, events: Sequence[Event], owner: Owner, connection: Connection | None, began: float) -> None:
+    def __init__(self, events: Sequence[Event], owner: Owner, connection: Outgoing | None, began: float) -> None:
         self.began = began
         self.first_id = 0
         """The id of the first on the wire, once it has one."""
@@ -108,7 +108,7 @@ class Gathered(Volley):
 
     events: list[Event]
 
-    def __init__(self, owner: Owner, connection: Connection, lane: Lane) -> None:
+    def __init__(self, owner: Owner, connection: Outgoing, lane: Lane) -> None:
         super().__init__([], owner, connection, 0.0)  # begun when they leave, so that no timeout is early
         self.lane = lane
         self.waiters: list[Waiter] = []
@@ -174,7 +174,7 @@ class Batched(Volley):
     __slots__ = ("_attempts", "_waiter")
 
     def __init__(
-        self, events: Sequence[Event], owner: Owner, waiter: ManyWaiter, connection: Connection | None, began: float
+        self, events: Sequence[Event], owner: Owner, waiter: ManyWaiter, connection: Outgoing | None, began: float
     ) -> None:
         super().__init__(events, owner, connection, began)
         self._waiter = waiter

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from failover.event import Event
-from failover.net.connection import SOME
+from failover.net.outgoing import SOME
 from failover.net.volley import Batched
 from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt

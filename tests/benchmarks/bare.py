@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import cast
 
-from failover.net.connection import SOME
+from failover.net.outgoing import SOME
 from tests.benchmarks.ours import event_source, loop_factory
 from tests.benchmarks.recorder import Recorder
 

@@ -112,10 +112,10 @@ def _match_by_order(pipeline: Pipeline, data: bytes, now: float) -> list[Any]:
     for reply in pipeline._framer.feed(data):
         if type(reply) is Reply:
             oldest = min((key for lane in pipeline._lanes for key in lane), default=None)
-            exchange = None if oldest is None else pipeline._claim(oldest)
-            if exchange is not None:
+            waiting = None if oldest is None else pipeline._claim(oldest)
+            if oldest is not None and waiting is not None:
                 pipeline.pending -= 1
-                exchange.answered(reply, now)
+                waiting.of(oldest).answered(reply, now)
     return []
 
 

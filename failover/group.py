@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from random import Random
 from threading import get_ident
@@ -33,6 +33,7 @@ from failover.sink import (
     untold,
 )
 from failover.strategy import Child, Declared, Strategy, declared, places
+from failover.taking import Taker, begin_many
 
 __all__ = ["Group"]
 
@@ -259,10 +260,20 @@ class Group:
             cancelled.receipts = self._batch_ended(left_of(events, self.name, cancelled))  # type: ignore[attr-defined]
             raise
         finally:
-            self._in_flight -= len(events)
-            if self._idle is not None and not self._in_flight and not self._idle.done():
-                self._idle.set_result(None)
+            self._done(len(events))
         return self._batch_ended(receipts)
+
+    def begin_many(self, events: Sequence[Event], taker: Taker, *, deadline: float | None = None) -> None:
+        """Begin a delivery of each of some events; see `failover.taking`.
+
+        Raises:
+            ClosedError: the group is not open.
+            WrongLoopError: it is open on another loop.
+        """
+        if get_ident() != self._thread or not self._is_running():
+            self._check(events[0])
+        begin_many(self.sink, events, _Begun(self._ended, self._finish, taker), deadline=deadline)
+        self._in_flight += len(events)  # none can have ended yet
 
     def blocking(self, *, within: float = 0.5, thread: bool = True) -> BlockingGroup:
         """The face of this group for code that doesn't await; it opens the group with `with`, or on first use.
@@ -399,6 +410,29 @@ class Group:
             cancelled.receipt = self._named(left)  # type: ignore[attr-defined]
             raise
 
+    def _ended(self, receipts: list[Receipt]) -> list[Receipt]:
+        """Take what ended of events that were begun together."""
+        self._done(len(receipts))
+        return self._batch_ended(receipts)
+
+    async def _finish(self, event: Event, rest: Awaitable[Receipt]) -> Receipt:
+        """Wait for one of them by itself."""
+        try:
+            receipt = await rest
+        except asyncio.CancelledError as cancelled:
+            sink, now = self._sink or self, asyncio.get_running_loop().time()
+            left: Receipt = getattr(cancelled, "receipt", None) or untold(event, sink, now)
+            (cancelled.receipt,) = self._batch_ended([left])  # type: ignore[attr-defined]
+            raise
+        finally:
+            self._done(1)
+        return self._batch_ended([receipt])[0]
+
+    def _done(self, count: int) -> None:
+        self._in_flight -= count
+        if self._idle is not None and not self._in_flight and not self._idle.done():
+            self._idle.set_result(None)
+
     def _batch_ended(self, receipts: Sequence[Receipt]) -> list[Receipt]:
         """Tell observers of each event's end."""
         named = [self._named(receipt) for receipt in receipts] if self._nested else list(receipts)
@@ -425,6 +459,30 @@ class Group:
     def _hear(self, news: News) -> None:
         for watcher in list(self.watchers):
             watcher(news)
+
+
+class _Begun:
+    """Takes the receipts of events that were begun together, for a group, and passes them on."""
+
+    __slots__ = ("_ended", "_finish", "_taker")
+
+    def __init__(
+        self,
+        ended: Callable[[list[Receipt]], list[Receipt]],
+        finish: Callable[[Event, Awaitable[Receipt]], Coroutine[Any, Any, Receipt]],
+        taker: Taker,
+    ) -> None:
+        self._ended = ended
+        self._finish = finish
+        self._taker = taker
+
+    def take(self, receipts: list[Receipt], /) -> None:
+        """Pass on what has ended."""
+        self._taker.take(self._ended(receipts))
+
+    def go_on(self, event: Event, rest: Coroutine[Any, Any, Receipt], /) -> None:
+        """Pass on what is left to do."""
+        self._taker.go_on(event, self._finish(event, rest))
 
 
 def _names(status: Status) -> Iterator[str]:

@@ -15,10 +15,12 @@ from failover.event import Event
 from failover.foresight import Resolve, WorstCase, in_turn, moving_on, shared
 from failover.health import Health
 from failover.judging import Judging
+from failover.leg import Leg
 from failover.outcome import Outcome, sequential_outcome
 from failover.receipt import Receipt
-from failover.sink import Sink, deliver_many, left_by, left_of, partial_receipt
+from failover.sink import Sink, deliver_many, left_by, left_of, partial_receipt, untold
 from failover.strategy import Child, Declared, skipped
+from failover.taking import Taker, begin_many
 
 __all__ = ["Sequential"]
 
@@ -139,7 +141,73 @@ class Sequential(Judging):
         until: Callable[[Receipt], bool] | None = None,  # each event moves on by itself here
     ) -> list[Receipt]:
         """Deliver a batch: grouped by next child, the unsettled rest goes on to the child after it."""
-        batch, legs, exhausted = self._begin_batch(events)
+        return await self._deliver_batch(*self._begin_batch(events), deadline)
+
+    def begin_many(self, events: Sequence[Event], taker: Taker, *, deadline: float | None = None) -> None:
+        """Begin a delivery of each, those that have the same first child together; see `failover.taking`."""
+        children = self.children
+        limit = deadline
+        if deadline is not None and children:
+            limit = self._share(deadline, len(children))
+        usual = type(self).deliver is Sequential.deliver and children and all(child.steady for child in children)
+        if not usual or (limit is None and deadline is not None):
+            for event in events:
+                taker.go_on(event, self.deliver(event, deadline=deadline))
+            return
+        legs: dict[Child, dict[Event, Iterator[Child]]] = {}
+        if self.as_declared:
+            rests = map(iter, repeat(children[1:], len(events)))
+            legs[children[0]] = dict(zip(events, rests, strict=True))
+            events = ()
+        for event in events:
+            try:
+                order = iter(self.order(event))
+                child = next(order, None)
+            except Exception as error:  # noqa: BLE001  # of an order that breaks the rules: it is this event's alone
+                taker.go_on(event, _raised(error))
+                continue
+            if child is None:
+                taker.go_on(event, self.carry_on(event, order, [], deadline))
+            elif child in legs:
+                legs[child][event] = order
+            else:
+                legs[child] = {event: order}
+        for child, orders in legs.items():
+            begin_many(child.sink, list(orders), Leg(self, child, orders, taker, deadline), deadline=limit)
+
+    def conclude(self, event: Event, child: Child, receipt: Receipt) -> Receipt | None:
+        """Judge the first child of an event; see `Leg`."""
+        self._judge(child, receipt)
+        return self._receipt(event, [receipt]) if receipt.settled or self._loop is None else None
+
+    async def carry_on(
+        self, event: Event, order: Iterator[Child], tried: list[Receipt], deadline: float | None
+    ) -> Receipt:
+        """Try the other children of an event; see `Leg`."""
+        batch = _Batch([event], [order], {0: tried})
+        try:
+            (left,) = await self._deliver_batch(batch, *self._next_legs(batch, [0]), deadline)
+        except asyncio.CancelledError as cancelled:
+            (cancelled.receipt,) = batch.receipts  # type: ignore[attr-defined]
+            raise
+        return left
+
+    async def finish(
+        self, event: Event, order: Iterator[Child], child: Child, begun: Awaitable[Receipt], deadline: float | None
+    ) -> Receipt:
+        """Wait for the first child of an event, and try the others if need be; see `Leg`."""
+        try:
+            receipt = await begun
+        except asyncio.CancelledError as cancelled:
+            left: Receipt = getattr(cancelled, "receipt", None) or untold(event, child.sink, self._now())
+            cancelled.receipt = self._receipt(event, [left])  # type: ignore[attr-defined]
+            raise
+        return self.conclude(event, child, receipt) or await self.carry_on(event, order, [receipt], deadline)
+
+    async def _deliver_batch(
+        self, batch: _Batch, legs: _Legs, exhausted: list[int], deadline: float | None
+    ) -> list[Receipt]:
+        """Go on with a batch until all of it is settled, or has nobody left to try."""
         try:
             while legs or exhausted:
                 runs = await self._run_legs(batch, legs, deadline)
@@ -381,8 +449,8 @@ class _Batch:
 
     events: Sequence[Event]
     orders: list[Iterator[Child]]
-    receipts: list[Receipt] = field(init=False)
     tried: dict[int, list[Receipt]] = Factory(dict[int, list[Receipt]])
+    receipts: list[Receipt] = field(init=False)
     held: dict[int, list[Child]] = Factory(dict[int, list[Child]])
     again: set[int] = Factory(set[int])
     """Events that nobody else took: now a child in slow start has to."""
@@ -401,6 +469,10 @@ class _Batch:
     def done(self, index: int) -> int:
         """How many children are behind an event."""
         return len(self.tried.get(index, ())) + len(self.held.get(index, ()))
+
+
+async def _raised(error: Exception) -> Receipt:
+    raise error
 
 
 def _at_fault(receipt: Receipt) -> bool:

@@ -74,7 +74,8 @@ class Status:
 class Sink(Protocol):
     """Whatever delivers an event: a socket, a strategy over sinks, a whole group, a test double.
 
-    What more it can do it may have methods for: `open`, `start`, `deliver_many`, `worst_case` (`failover.foresight`).
+    What more it can do it may have methods for: `open`, `start`, `deliver_many`, `begin_many` (`failover.taking`),
+    `worst_case` (`failover.foresight`).
     """
 
     @property

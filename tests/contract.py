@@ -13,6 +13,7 @@ from failover.event import Event
 from failover.outcome import Outcome
 from failover.receipt import Receipt
 from failover.sink import Sink, Status, deliver_many, start
+from tests.doubles import begun
 
 EVENT = Event("E_CONTRACT", {"k": 1}, id="contract-1")
 Make = Callable[[], Awaitable[Sink]]
@@ -29,7 +30,15 @@ async def check_sink(make: Make, outcome: Outcome = Outcome.CONFIRMED) -> None:
     Raises:
         AssertionError: it breaks a promise of `failover.sink.Sink`.
     """
-    for part in (_delivers, _keeps_deadlines, _delivers_batches, _is_cancelled, _closes, _closes_under_way):
+    for part in (
+        _delivers,
+        _keeps_deadlines,
+        _delivers_batches,
+        _begins_many,
+        _is_cancelled,
+        _closes,
+        _closes_under_way,
+    ):
         sink = await make()
         try:
             await part(sink, outcome)
@@ -70,6 +79,18 @@ async def _delivers_batches(sink: Sink, outcome: Outcome) -> None:
     for receipt in receipts:
         _is_receipt(sink, receipt)
         assert receipt.outcome is outcome, receipt.explain()
+
+
+async def _begins_many(sink: Sink, outcome: Outcome) -> None:
+    events = [Event("E_CONTRACT", {"n": number}) for number in range(5)]  # as many as any has room for at once
+    for receipt in await begun(sink, events):
+        _is_receipt(sink, receipt)
+        assert receipt.outcome is outcome, receipt.explain()
+    others = [Event("E_CONTRACT", {"late": number}) for number in range(5)]
+    for receipt in await begun(sink, others, deadline=asyncio.get_running_loop().time()):
+        _is_receipt(sink, receipt)
+        assert receipt.outcome in (Outcome.SKIPPED, Outcome.ABANDONED), receipt.explain()
+        assert not receipt.at_fault
 
 
 async def _is_cancelled(sink: Sink, outcome: Outcome) -> None:
@@ -116,10 +137,12 @@ async def _closes_under_way(sink: Sink, _outcome: Outcome) -> None:
     before = asyncio.all_tasks()
     running = [asyncio.ensure_future(sink.deliver(EVENT)) for _ in range(5)]
     batch = asyncio.ensure_future(deliver_many(sink, [EVENT] * 5))
+    events = [Event("E_CONTRACT") for _ in range(5)]
+    together = asyncio.ensure_future(begun(sink, events))
     for _ in range(3):
         await asyncio.sleep(0)
     await sink.aclose()
-    receipts: Sequence[Receipt] = [*await asyncio.gather(*running), *await batch]
+    receipts: Sequence[Receipt] = [*await asyncio.gather(*running), *await batch, *await together]
     for receipt in receipts:
         _is_receipt(sink, receipt)
     assert asyncio.all_tasks() <= before

@@ -19,6 +19,7 @@ from failover.records import LateConfirmation, Observer, Record, Silence
 from failover.sim import Simulation
 from failover.sink import News, Opening, Sink, Status
 from failover.strategy import Strategy
+from failover.taking import Taker, begin_many
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Strategy)
@@ -181,7 +182,7 @@ class PlainSink:
 
 
 class FastSink(PlainSink):
-    """The same with everything that a socket's sink offers besides: bare futures, and batches through a window."""
+    """The same with all that a socket's sink offers besides: bare futures, windows, joint beginnings."""
 
     window = 4
 
@@ -221,9 +222,42 @@ class FastSink(PlainSink):
             raise
         return receipts + self._unsent(events[len(receipts) :], "stopped")
 
+    def begin_many(self, events: Sequence[Event], taker: Taker, *, deadline: float | None = None) -> None:
+        """All at once, each taken by itself."""
+        for event in events:
+            self._begin(event, deadline).add_done_callback(lambda begun: taker.take([begun.result()]))
+
     def _unsent(self, events: Sequence[Event], reason: str) -> list[Receipt]:
         now = asyncio.get_running_loop().time()
         return [Attempt(event, self.name, Outcome.SKIPPED, now, now, reason=reason) for event in events]
+
+
+class Collector:
+    """Takes the receipts of events that were begun together; what goes on has a task."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        loop = asyncio.get_running_loop()
+        self.begun: dict[Event, asyncio.Future[Receipt]] = {event: loop.create_future() for event in events}
+        """What gives the receipt of each; its task once it has one."""
+
+    def take(self, receipts: list[Receipt], /) -> None:
+        """Each once."""
+        for receipt in receipts:
+            self.begun[receipt.event].set_result(receipt)
+
+    def go_on(self, event: Event, rest: Coroutine[Any, Any, Receipt], /) -> None:
+        """In a task."""
+        assert not self.begun[event].done()
+        self.begun[event] = asyncio.ensure_future(rest)
+
+
+async def begun(sink: Sink, events: Sequence[Event], *, deadline: float | None = None) -> list[Receipt]:
+    """Begin events together, and wait for all of them; one receipt per event, in the same order."""
+    collector = Collector(events)
+    begin_many(sink, events, collector, deadline=deadline)
+    while left := [waiting for waiting in collector.begun.values() if not waiting.done()]:
+        await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED, timeout=0.001)  # one may go on in a task
+    return [collector.begun[event].result() for event in events]
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -38,6 +38,8 @@ BASES = {
     "held",
     "probing",
     "waiting",
+    "taking",
+    "leg",
 }  # of the words these alone know the loop
 
 # Lowest first. A module is named by what follows `failover.` first; it imports its own layer and those below it.

@@ -18,7 +18,7 @@ from failover.records import DeliveryEnded, LateConfirmation, Quarantined, Recor
 from failover.schemes import Defaults
 from failover.sink import Opening
 from failover.strategies import Failover, Parallel
-from tests.doubles import DOWN, SILENT, YES, FastSink, PlainSink, now, of, outcomes, run
+from tests.doubles import DOWN, SILENT, YES, Collector, FastSink, PlainSink, begun, now, of, outcomes, run
 
 EVENT = Event("E_A", {"n": 1})
 
@@ -119,16 +119,17 @@ def test_closing_drains() -> None:
             await group.open()
             running = [asyncio.ensure_future(group.deliver(EVENT)) for _ in range(3)]
             batch = asyncio.ensure_future(group.deliver_many([EVENT, EVENT]))
+            together = asyncio.ensure_future(begun(group, [EVENT]))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            assert group.status().in_flight == 5
+            assert group.status().in_flight == 6
             closing = asyncio.ensure_future(group.aclose(drain=given))
             await asyncio.sleep(0)
             with pytest.raises(ClosedError):
                 await group.deliver(EVENT)
             await closing
             assert now() - began == at
-            receipts: list[Receipt] = [*await asyncio.gather(*running), *await batch]
+            receipts: list[Receipt] = [*await asyncio.gather(*running), *await batch, *await together]
             assert [receipt.outcome.value for receipt in receipts if receipt.children[0].outcome is not Outcome.SKIPPED]
             assert {receipt.children[0].outcome.value for receipt in receipts} <= {ends, "skipped"}
             assert receipts[0].children[0].outcome.value == ends
@@ -272,6 +273,8 @@ def test_wrong_loop() -> None:
         for call in (group.deliver(EVENT), group.deliver_many([EVENT])):
             with pytest.raises(WrongLoopError, match="group 'g' is open on another event loop; deliver there, or use"):
                 two.run(_passed(call))
+        with pytest.raises(WrongLoopError):
+            two.run(begun(group, [EVENT]))
         assert sink.given == []
         assert one.run(_passed(group.deliver(EVENT))).confirmed
         one.run(group.aclose())
@@ -309,24 +312,32 @@ def test_observers() -> None:
     async def main() -> list[Receipt]:
         sink = Failover(PlainSink("a", DOWN), PlainSink("b"))
         async with Group("g", sink, observers=[broken, records.append]) as group:
-            return [await group.deliver(EVENT), *await group.deliver_many([EVENT, EVENT])]
+            one, many = await begun(group, [EVENT]), await group.deliver_many([EVENT, EVENT])
+            return [*one, *many, await group.deliver(EVENT), *await begun(group, [Event("E_A"), Event("E_B")])]
 
     receipts = run(main())
     assert of(DeliveryEnded, records) == [DeliveryEnded("g", receipt) for receipt in receipts]
     assert [record.child for record in of(Quarantined, records)] == ["a"]
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("depth", [0, 1, 3])
-def test_cancellation_tells_observers_first(depth: int) -> None:
+def test_cancellation_tells_observers_first(depth: int, *, together: bool) -> None:
     """The partial receipt is with the observers when the cancellation reaches the caller, from any depth."""
     records: list[Record] = []
 
     async def main() -> None:
-        tree: Any = FastSink("slow", YES.after(9))
+        tree: Any = (PlainSink if together else FastSink)("slow", YES.after(9))
         for level in range(depth):
             tree = Failover(FastSink("down", DOWN), tree, name=f"level{level}")
         async with Group("g", tree, observers=[records.append]) as group:
             task = asyncio.ensure_future(group.deliver(EVENT))
+            if together:
+                task.cancel()
+                collector = Collector([EVENT])
+                group.begin_many([EVENT], collector)
+                await asyncio.sleep(0.5)
+                task = collector.begun[EVENT]
             await asyncio.sleep(1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -364,6 +375,45 @@ def test_a_group_within_a_group() -> None:
     assert told == [("inner", True), ("outer", False), ("outer", False)]
     assert {record.child for record in of(Quarantined, inside)} == {"a", "b"}
     assert {record.child for record in of(Quarantined, outside)} == {"a", "b", "inner"}
+
+
+def test_begun_together_within_a_group() -> None:
+    """A group within a group has its name in the receipts of events that were begun together, and tells its own."""
+    inside: list[Record] = []
+    outside: list[Record] = []
+    events = [Event("E_A"), Event("E_B")]
+
+    async def main() -> None:
+        inner = Group("inner", Failover(FastSink("a"), FastSink("b")), observers=[inside.append])
+        async with Group("outer", Failover(inner, FastSink("c")), observers=[outside.append]) as outer:
+            for receipt in await begun(outer, events):
+                assert outcomes(receipt) == [("inner", "confirmed")]
+                assert outcomes(receipt.children[0]) == [("Failover", "confirmed")]
+            assert outer.status().in_flight == 0
+
+    run(main())
+    assert [(record.group, record.part) for record in of(DeliveryEnded, inside)] == [("inner", False)] * 2
+    told = [(record.group, record.part) for record in of(DeliveryEnded, outside)]
+    assert told == [("inner", True), ("outer", False)] * 2
+
+
+def test_begun_together_where_it_is_not_open() -> None:
+    """Events are begun together only where the group is open; one whose sink breaks the rules raises by itself."""
+
+    class Broken(PlainSink):
+        async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
+            raise ZeroDivisionError(event.name)
+
+    async def main() -> None:
+        group = Group("g", Broken("a"))
+        with pytest.raises(ClosedError):
+            group.begin_many([EVENT], Collector([EVENT]))
+        async with group:
+            with pytest.raises(ZeroDivisionError):
+                await begun(group, [EVENT])
+            assert group.status().in_flight == 0
+
+    run(main())
 
 
 def test_late_confirmations_reach_whoever_holds_the_group() -> None:

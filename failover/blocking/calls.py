@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from msgspec import Struct
+
 from failover.errors import ClosedError
 from failover.event import Event
 from failover.outcome import Outcome
@@ -48,6 +50,11 @@ class Call(Protocol):
     ends: float
     """When nobody waits any more, on the clock of `time.monotonic`."""
 
+    @property
+    def event(self) -> Event | None:
+        """What it delivers, if that is one event."""
+        ...
+
     def begin(self, group: Group, deadline: float) -> Awaitable[Any]:
         """Deliver it."""
         ...
@@ -73,6 +80,8 @@ class Waited(ABC, Generic[_T]):
     """
 
     __slots__ = ("_error", "_lock", "_result", "ends")
+
+    event: Event | None = None
 
     def __init__(self, ends: float) -> None:
         self.ends = ends
@@ -128,23 +137,25 @@ class One(Waited[Receipt]):
         ends: When nobody waits any more, on the clock of `time.monotonic`.
     """
 
-    __slots__ = ("_event",)
+    __slots__ = ("event",)
+
+    event: Event
 
     def __init__(self, event: Event, ends: float) -> None:
         super().__init__(ends)
-        self._event = event
+        self.event = event  # pyright: ignore[reportIncompatibleVariableOverride]  # set only here
 
     def begin(self, group: Group, deadline: float) -> Awaitable[Receipt]:
         """Deliver it."""
-        return group.deliver(self._event, deadline=deadline)
+        return group.deliver(self.event, deadline=deadline)
 
     def skipped(self, name: str, reason: str) -> Receipt:
         """What says that it was not tried."""
-        return _skipped(self._event, name, reason)
+        return _skipped(self.event, name, reason)
 
     def abandoned(self, name: str, reason: str) -> Receipt:
         """What says that it isn't known how far it came."""
-        return _abandoned(self._event, name, reason)
+        return _abandoned(self.event, name, reason)
 
 
 class Many(Waited[list[Receipt]]):
@@ -174,8 +185,8 @@ class Many(Waited[list[Receipt]]):
         return [_abandoned(event, name, reason) for event in self._events]
 
 
-class Submitted:
-    """One event whose receipt is passed to a function.
+class Submitted(Struct, eq=False, gc=False):
+    """One event whose receipt is passed to a function. A struct, for one is made per event; it never leads to itself.
 
     Args:
         event: What to deliver.
@@ -184,46 +195,37 @@ class Submitted:
         call_from_thread: Has a function called with its arguments, in a thread of its own choosing; None calls it here.
     """
 
-    __slots__ = ("_call_from_thread", "_event", "_on_receipt", "ends")
-
-    def __init__(
-        self,
-        event: Event,
-        ends: float,
-        on_receipt: Callable[[Receipt], object],
-        call_from_thread: Callable[..., object] | None,
-    ) -> None:
-        self.ends = ends
-        self._event = event
-        self._on_receipt = on_receipt
-        self._call_from_thread = call_from_thread
+    event: Event
+    ends: float
+    on_receipt: Callable[[Receipt], object]
+    call_from_thread: Callable[..., object] | None
 
     def begin(self, group: Group, deadline: float) -> Awaitable[Receipt]:
         """Deliver it."""
-        return group.deliver(self._event, deadline=deadline)
+        return group.deliver(self.event, deadline=deadline)
 
     def take(self, receipt: Receipt, /) -> None:
         """Pass the receipt on. What the function raises is logged and harms nobody."""
         try:
-            if self._call_from_thread is None:
-                self._on_receipt(receipt)
+            if self.call_from_thread is None:
+                self.on_receipt(receipt)
             else:
-                self._call_from_thread(self._on_receipt, receipt)
+                self.call_from_thread(self.on_receipt, receipt)
         except BaseException:  # noqa: BLE001  # sys.exit() in a callback must not end the loop that everybody uses
-            _log.exception("on_receipt %r failed for event %r", self._on_receipt, self._event.name)
+            _log.exception("on_receipt %r failed for event %r", self.on_receipt, self.event.name)
 
     def fail(self, error: Exception) -> None:
         """Nobody is there to raise it to: log it, and say in the receipt that nothing is known."""
-        _log.error("the delivery of event %r failed", self._event.name, exc_info=error)
-        self.take(_abandoned(self._event, "", f"the delivery failed: {error!r}"))
+        _log.error("the delivery of event %r failed", self.event.name, exc_info=error)
+        self.take(_abandoned(self.event, "", f"the delivery failed: {error!r}"))
 
     def skip(self, name: str, reason: str) -> None:
         """End it without a try."""
-        self.take(_skipped(self._event, name, reason))
+        self.take(_skipped(self.event, name, reason))
 
     def abandon(self, name: str, reason: str) -> None:
         """End it, not knowing how far it came."""
-        self.take(_abandoned(self._event, name, reason))
+        self.take(_abandoned(self.event, name, reason))
 
 
 def _abandoned(event: Event, name: str, reason: str) -> Receipt:

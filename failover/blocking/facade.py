@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from failover.blocking.calls import Many, One, Submitted, closed
 from failover.blocking.handover import HandOver
@@ -170,8 +170,7 @@ class BlockingGroup:
                 f"group {self.name!r}: submit() needs a thread that calls back, and this facade has none;"
                 " use deliver(), or blocking(thread=True)"
             )
-        way = self._way()
-        assert isinstance(way, HandOver)  # noqa: S101  # what there is with a thread
+        way = cast("HandOver", self._way())  # what there is with a thread
         way.submit(Submitted(_checked(event), time.monotonic() + seconds, on_receipt, call_from_thread))
 
     def status(self) -> Status:

@@ -1,24 +1,26 @@
-"""From many threads to one loop: a queue with one wake-up, drained by tasks that are kept for the next event."""
+"""From many threads to one loop: a queue with one wake-up, and events begun together that come out of it together."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from failover.blocking.calls import CLOSED, GRACE, Call, Waited, answer, closed
 from failover.blocking.ending import settle
 from failover.blocking.process import this_process
+from failover.blocking.together import Together
 from failover.errors import UsageError
+from failover.event import Event
 
 if TYPE_CHECKING:
     from failover.group import Group
 
-__all__ = ["KEPT", "OUTSTANDING", "HandOver"]
+__all__ = ["FEW", "KEPT", "NEAR", "OUTSTANDING", "HandOver"]
 
 OUTSTANDING: Final = 16 * 1024
 """How many calls of one facade may be under way; one more is skipped at once, and says so."""
@@ -27,14 +29,22 @@ KEPT: Final = 1024
 """How many tasks wait for more to do."""
 _FULL: Final = f"{OUTSTANDING} calls of this facade are under way already"
 
+NEAR: Final = 0.004
+"""Seconds between deadlines that count as one: the last of them, as all timeouts are late rather than early."""
+
+FEW: Final = 3
+"""Calls that are worth beginning together; fewer are cheaper in tasks of their own."""
+
 _T = TypeVar("_T")
+_Given: TypeAlias = "tuple[Call, Awaitable[Any]]"
 
 
 class HandOver:
     """Delivers on the process's loop thread what any thread hands over.
 
-    What waits in the queue is not delivered as one batch: each event has its own deadline, and its receipt as soon as
-    there is one. What makes that cheap is that a task, once made, goes on from event to event.
+    What waits in the queue is not delivered as one batch: each event has its receipt as soon as there is one, whatever
+    becomes of the others. What makes that cheap is that events are begun together and need no task while nothing
+    unusual happens; and that a task, once made, goes on from event to event.
 
     Args:
         group: What to open on the loop, and to deliver to.
@@ -50,9 +60,11 @@ class HandOver:
         self._closing = False
         self._closed = False
         self._skew = 0.0  # the loop's clock minus the threads', seconds
-        self._idle: list[asyncio.Future[Call]] = []
+        self._idle: list[asyncio.Future[_Given]] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._context = Context()  # nobody's: a task serves many callers, and must not pass for the first of them
+        self._together: set[Together] = set()  # what has not ended of what was begun without a task
+        self._under_way = 0
+        self._context = Context()  # nobody's: what serves many callers must not pass for the first of them
         self._thread = this_process().join(self)
         self._loop = self._thread.loop
         try:
@@ -69,7 +81,7 @@ class HandOver:
         elif not self._awake:
             self._awake = True
             try:
-                self._loop.call_soon_threadsafe(self._drain)
+                self._loop.call_soon_threadsafe(self._drain, context=self._context)
             except RuntimeError:  # closed in between
                 self._refuse()
 
@@ -153,60 +165,91 @@ class HandOver:
             )
 
     def _drain(self) -> None:
-        """Give every call that waits to a task."""
+        """Begin every call that waits, in the order they came; events that are near each other together."""
         self._awake = False  # before the first is taken: whoever comes later wakes the loop again
         self._skew = self._loop.time() - time.monotonic()
         if self._closing:
             self._refuse()
             return
-        for _ in range(len(self._queue)):
-            call = self._queue.popleft()
-            if self._idle:
-                self._idle.pop().set_result(call)
-            elif len(self._tasks) >= OUTSTANDING:
-                call.skip(self._group.name, _FULL)
+        calls = [self._queue.popleft() for _ in range(len(self._queue))]
+        free = max(OUTSTANDING - self._under_way, 0)
+        for call in calls[free:]:
+            call.skip(self._group.name, _FULL)
+        del calls[free:]
+        runs = _runs(calls)
+        for run in runs if len(runs) * FEW <= len(calls) else calls:
+            if isinstance(run, dict):
+                self._begin(run)
             else:
-                task = self._loop.create_task(self._work(call), context=self._context)
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._give(run, run.begin(self._group, run.ends + self._skew))
 
-    async def _work(self, call: Call) -> None:
-        """Deliver one event after the other."""
-        group = self._group
-        queue = self._queue
+    def _begin(self, calls: dict[Event, Call]) -> None:
+        """Begin the events of some calls together."""
+        deadline = max([call.ends for call in calls.values()]) + self._skew
+        together = Together(calls, self._give, self._ended)
+        self._together.add(together)
+        self._under_way += len(calls)
+        try:
+            self._group.begin_many(list(calls), together, deadline=deadline)
+        except Exception as error:  # noqa: BLE001  # it is the callers'
+            for call in calls.values():
+                call.fail(error)
+            count = len(calls)
+            calls.clear()
+            self._ended(together, count)
+
+    def _ended(self, together: Together, count: int) -> None:
+        self._under_way -= count
+        if not together.calls:
+            self._together.discard(together)
+
+    def _give(self, call: Call, begun: Awaitable[Any]) -> None:
+        """Have a task wait for a call."""
+        self._under_way += 1
+        if self._idle:
+            self._idle.pop().set_result((call, begun))
+        else:
+            task = self._loop.create_task(self._work(call, begun), context=self._context)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, call: Call, begun: Awaitable[Any]) -> None:
+        """Wait for one call after the other."""
         idle = self._idle
         while True:
             try:
-                result = await call.begin(group, call.ends + self._skew)
+                result = await begun
             except asyncio.CancelledError:
-                call.abandon(group.name, CLOSED)
+                call.abandon(self._group.name, CLOSED)
                 raise
             except Exception as error:  # noqa: BLE001  # it is the caller's
                 call.fail(error)
             else:
                 call.take(result)
+            self._under_way -= 1
             if self._closing or len(idle) >= KEPT:
                 return
-            if queue:
-                call = queue.popleft()
-            else:
-                waiter: asyncio.Future[Call] = asyncio.Future(loop=self._loop)  # half the cost of create_future
-                idle.append(waiter)
-                call = await waiter
+            waiter: asyncio.Future[_Given] = asyncio.Future(loop=self._loop)  # half the cost of create_future
+            idle.append(waiter)
+            call, begun = await waiter
 
     async def _end(self) -> None:
         """Close the group on its loop: what was handed over before is still delivered, as its `drain` allows."""
-        self._drain()
+        self._context.run(self._drain)
         self._closing = True
         try:
             for waiter in self._idle:
                 waiter.cancel()
             await self._group.aclose()
+            await settle()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=GRACE)
         finally:
             for task in self._tasks:  # a sink that doesn't give up what it was given
                 task.cancel()
+            for together in self._together:
+                for call in together.calls.values():
+                    call.abandon(self._group.name, CLOSED)
             await settle()
 
     def _refuse(self) -> None:
@@ -217,3 +260,22 @@ class HandOver:
             except IndexError:
                 return
             call.skip(self._group.name, CLOSED)
+
+
+def _runs(calls: Iterable[Call]) -> list[dict[Event, Call] | Call]:
+    """The calls in the order they came; those in a row together whose events can be begun together."""
+    runs: list[dict[Event, Call] | Call] = []
+    together: dict[Event, Call] = {}
+    first = 0.0
+    for call in calls:
+        event = call.event
+        if event is None or type(event) is not Event:  # a batch, or one of which nobody knows what it does
+            runs.append(call)
+            together = {}
+        elif together and event not in together and abs(call.ends - first) <= NEAR:
+            together[event] = call
+        else:
+            first = call.ends
+            together = {event: call}
+            runs.append(together)
+    return runs

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 if TYPE_CHECKING:
     from failover.net.exchange import Exchange, Waiter
 
-__all__ = ["LEAST", "Deadlines", "Holder"]
+__all__ = ["EARLIER", "LEAST", "Deadlines", "Holder"]
 
 LEAST: Final = 1024
 """Entries, before those of attempts that have ended are looked for in the midst."""
-_REASON: Final = "the deadline came before the sink's own timeout"
+EARLIER: Final = "the deadline came before the sink's own timeout"
+"""Why an attempt was cut short."""
 
 
 class Holder(Protocol):
@@ -88,8 +89,8 @@ class Deadlines:
         while queue and (queue[0][0] <= now or queue[0][1].done()):
             _, waiter, holder, place = queue.popleft()
             if not waiter.done():
-                holder.at(place).abandon(_REASON, now)
+                holder.at(place).abandon(EARLIER, now)
         self._timer = self._loop.call_at(queue[0][0], self._due) if queue else None
 
     def _cut(self, exchange: Exchange) -> None:
-        exchange.abandon(_REASON, self._loop.time())
+        exchange.abandon(EARLIER, self._loop.time())

@@ -14,7 +14,7 @@ from failover.errors import ConfigError, UsageError
 from failover.event import Event
 from failover.foresight import Resolve, WorstCase
 from failover.net.connection import Connection
-from failover.net.deadlines import Deadlines
+from failover.net.deadlines import EARLIER, Deadlines
 from failover.net.exchange import Exchange, Waiter
 from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, PeerKey
@@ -28,7 +28,9 @@ from failover.receipt import Attempt, ErrorReply, Receipt
 from failover.records import AttemptEnded, BadReply, LateConfirmation, Observer, Silence, notify
 from failover.sink import News, Opening, Status, check_kind, check_name, check_seconds
 from failover.sinks.batch import Batch
+from failover.sinks.each import Each
 from failover.sinks.verdicts import DEFAULT_VERDICTS, Verdicts, judge_by
+from failover.taking import Taker
 
 __all__ = ["AtLimit", "JsonRpcSink", "jsonrpc"]
 
@@ -40,6 +42,9 @@ _TIMEOUT: Final = 1.0
 """Seconds. Source: OpenSIPS event_jsonrpc, parameter `timeout`."""
 
 _CONFIRMED: Final = Outcome.CONFIRMED
+
+FEW: Final = 4
+"""Events that are worth a volley of their own; fewer leave with this loop turn's others."""
 
 _FULL: Final = "no slot: as much in flight as the connection may have"
 
@@ -200,6 +205,21 @@ class JsonRpcSink:
         late = deadline is not None and loop.time() >= deadline
         reason = "no time left before the deadline" if late else "an earlier event of its batch failed here"
         return [*batch.receipts(), *batch.rest(self.name, reason, loop.time())]
+
+    def begin_many(self, events: Sequence[Event], taker: Taker, *, deadline: float | None = None) -> None:
+        """Begin a delivery of each, in one write if there is room for all; see `failover.taking.begin_many`."""
+        loop = self._loop or asyncio.get_running_loop()
+        now = loop.time()
+        connection, lane = self._connection, self._lane
+        each = Each(list(events), self, connection, loop, taker)
+        if deadline is not None and now < deadline < now + self.timeout:
+            each.cut_at(deadline, EARLIER)
+            deadline = None
+        sent = False
+        if deadline is None and len(events) >= FEW and self._plain and lane is not None and connection is not None:
+            sent = connection.submit_volley(each, lane)
+        if not sent:
+            each.apart(self._begin(event, each, deadline) for event in events)
 
     def abandon(self, begun: Awaitable[Receipt], reason: str) -> Receipt | None:
         """Stop waiting for a delivery that `start` began; what has left of it still gets its late confirmation.

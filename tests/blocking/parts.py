@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from failover import Event, Receipt, Status
-from failover.subscriber import Subscriber
+from failover import Attempt, Event, Outcome, Receipt, Status
+from failover.subscriber import RpcError, Subscriber
+from failover.taking import Taker
 
-__all__ = ["Broken", "Gate", "Script", "Stubborn", "Unclosable"]
+__all__ = ["Broken", "Forgetful", "Gate", "Late", "Refusing", "Script", "Stubborn", "Unclosable"]
 
 Script: TypeAlias = Callable[..., str]
 """Runs a script in a Python of its own; returns what it printed."""
@@ -29,6 +31,8 @@ class Gate:
         async def wait(method: str, _: Any) -> str:
             self._loop = asyncio.get_running_loop()
             self.arrived.put(method)
+            if method == "E_REFUSED":
+                raise RpcError(-32000, "not here")
             if not method.startswith("E_FAST"):
                 await self._opened.wait()
             return method
@@ -62,6 +66,45 @@ class Stubborn(Broken):
     async def deliver(self, event: Event, *, deadline: float | None = None) -> Receipt:
         """Wait for ever."""
         return await asyncio.get_running_loop().create_future()
+
+
+class Forgetful(Broken):
+    """A sink that breaks the rules: it never says what became of what it began."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[Sequence[Event], float | None]] = []
+        """What it was to begin together, and until when."""
+
+    def begin_many(self, events: Sequence[Event], taker: Taker, *, deadline: float | None = None) -> None:
+        """Forget them."""
+        self.begun.append((events, deadline))
+
+
+class Late(Broken):
+    """A sink that says what became of its events a moment after it was closed."""
+
+    def __init__(self) -> None:
+        self._begun: list[tuple[Event, Taker, Context]] = []
+
+    def begin_many(self, events: Sequence[Event], taker: Taker, *, deadline: float | None = None) -> None:
+        """Wait for the end."""
+        self._begun += [(event, taker, copy_context()) for event in events]
+
+    async def aclose(self) -> None:
+        """Tell in the next turn."""
+        loop = asyncio.get_running_loop()
+        for event, taker, context in self._begun:
+            left: list[Receipt] = [Attempt(event, self.name, Outcome.ABANDONED, 0, loop.time(), reason="late")]
+            loop.call_soon(taker.take, left, context=context)
+        self._begun.clear()
+
+
+class Refusing(Broken):
+    """A sink that breaks the rules: it raises where it should begin."""
+
+    def begin_many(self, events: Sequence[Event], taker: Taker, *, deadline: float | None = None) -> None:
+        """Raise."""
+        raise ZeroDivisionError(events[0].name)
 
 
 class Unclosable(Broken):

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from queue import SimpleQueue
 
 import pytest
@@ -25,11 +26,11 @@ from failover import (
     UsageError,
     jsonrpc,
 )
-from failover.blocking import handover
+from failover.blocking import BlockingGroup, handover
 from failover.blocking.calls import GRACE
 from failover.blocking.process import this_process
-from failover.strategies import Failover
-from tests.blocking.parts import Broken, Gate, Stubborn, Unclosable
+from failover.strategies import Failover, Parallel
+from tests.blocking.parts import Broken, Forgetful, Gate, Late, Refusing, Stubborn, Unclosable
 
 EVENT = Event("E_ACC_CDR", {"callid": "a84b4c76e66710"})
 LONG = 20.0  # seconds: a deadline that no test waits for
@@ -38,6 +39,18 @@ LONG = 20.0  # seconds: a deadline that no test waits for
 def results(receipt: Receipt) -> object:
     """What the subscriber answered."""
     return receipt.attempts[-1].result
+
+
+def ignored(_: Receipt) -> None:
+    """Nobody wants it."""
+
+
+def at_once(group: BlockingGroup, hand_over: Callable[[], object]) -> handover.HandOver:
+    """Hand over on the loop's thread, where it can't begin anything before it has all."""
+    way = group._way()
+    assert isinstance(way, handover.HandOver)
+    way._loop.call_soon_threadsafe(hand_over)
+    return way
 
 
 def loop_threads() -> list[threading.Thread]:
@@ -395,7 +408,7 @@ def test_tasks_are_kept_and_bounded(gate: Gate, monkeypatch: pytest.MonkeyPatch)
     """What delivered one event delivers the next; of those that have nothing to do only some are kept."""
     monkeypatch.setattr(handover, "KEPT", 2)
     ended: SimpleQueue[Receipt] = SimpleQueue()
-    with Group("billing", gate.subscriber.socket).blocking(within=LONG) as group:
+    with Group("billing", Parallel(gate.subscriber.socket)).blocking(within=LONG) as group:
         way = group._way()
         assert isinstance(way, handover.HandOver)
         for _ in range(5):
@@ -409,6 +422,161 @@ def test_tasks_are_kept_and_bounded(gate: Gate, monkeypatch: pytest.MonkeyPatch)
         assert all(ended.get(timeout=LONG).confirmed for _ in range(5))
         group.status()
         assert len(way._tasks) == 2
+
+
+def test_no_task_while_nothing_unusual_happens(gate: Gate) -> None:
+    """What is delivered to a socket, or in order to several, needs no task; nothing of it is left when it has ended."""
+    ended: SimpleQueue[Receipt] = SimpleQueue()
+    events = [Event(f"E_{number}") for number in range(50)]
+    with Group("billing", Failover(gate.subscriber.socket)).blocking(within=LONG) as group:
+        way = at_once(group, lambda: [group.submit(event, ended.put) for event in events])
+        for _ in events:
+            gate.arrived.get(timeout=LONG)
+        assert way._under_way == 50
+        gate.open()
+        assert {ended.get(timeout=LONG).event for _ in events} == set(events)
+        group.status()
+        assert (way._under_way, way._together, way._tasks) == (0, set(), set())
+
+
+def test_the_same_event_again(gate: Gate) -> None:
+    """One and the same event may be handed over again while it is under way: each has a receipt of its own."""
+    ended: SimpleQueue[Receipt] = SimpleQueue()
+    with Group("billing", gate.subscriber.socket).blocking(within=LONG) as group:
+        for _ in range(5):
+            group.submit(EVENT, ended.put)
+            group.submit(Event("E_OTHER"), ended.put)
+        for _ in range(10):
+            gate.arrived.get(timeout=LONG)
+        gate.open()
+        receipts = [ended.get(timeout=LONG) for _ in range(10)]
+    assert len({receipt.attempts[0].request_id for receipt in receipts}) == 10
+    assert [receipt.event for receipt in receipts].count(EVENT) == 5
+
+
+def test_odd_events(echo: str) -> None:
+    """An event of a class of its own, whatever that does, harms none of those that are handed over with it."""
+
+    class Odd(Event):
+        __slots__ = ()
+        __hash__ = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+        def __eq__(self, other: object) -> bool:
+            raise ZeroDivisionError
+
+    ended: SimpleQueue[Receipt] = SimpleQueue()
+    with Group("billing", Failover(echo)).blocking(within=LONG) as group:
+        for number in range(10):
+            group.submit(Odd("E_ODD", {"n": number}), ended.put)
+            group.submit(Event("E_EVEN", {"n": number}), ended.put)
+        assert all(ended.get(timeout=LONG).confirmed for _ in range(20))
+
+
+def test_in_order(gate: Gate) -> None:
+    """What one thread hands over leaves in that order, whatever deadlines it has."""
+    with Group("billing", Failover(gate.subscriber.socket)).blocking(within=LONG) as group:
+        for number in range(60):
+            group.submit(Event(f"E_{number}"), ignored, within=LONG + number // 7 % 3)
+        assert [gate.arrived.get(timeout=LONG) for _ in range(60)] == [f"E_{number}" for number in range(60)]
+        gate.open()
+
+
+def test_one_that_moves_on_holds_back_nobody(gate: Gate, echo: str) -> None:
+    """Of events handed over together one that its socket refuses goes to the next one while the others still wait."""
+    ended: SimpleQueue[Receipt] = SimpleQueue()
+    events = [Event(name) for name in ("E_SLOW", "E_REFUSED", "E_FAST", "E_SLOW")]
+    with Group("billing", Failover(gate.subscriber.socket, echo)).blocking(within=LONG) as group:
+        at_once(group, lambda: [group.submit(event, ended.put) for event in events])
+        first = {(receipt.event.name, len(receipt.attempts)) for receipt in (ended.get(timeout=LONG) for _ in range(2))}
+        assert first == {("E_REFUSED", 2), ("E_FAST", 1)}
+        assert ended.empty()
+        gate.open()
+        assert [ended.get(timeout=LONG).event.name for _ in range(2)] == ["E_SLOW", "E_SLOW"]
+
+
+def test_a_few_have_tasks(gate: Gate) -> None:
+    """Fewer events than are worth beginning together have tasks, as the same one again and again has."""
+    ended: SimpleQueue[Receipt] = SimpleQueue()
+    for events in ([Event("E_A"), Event("E_B")], [EVENT] * 6, [EVENT, Event("E_A")] * 3):
+        with Group("billing", Failover(gate.subscriber.socket)).blocking(within=LONG) as group:
+
+            def hand_over(group: BlockingGroup = group, events: list[Event] = events) -> None:
+                for event in events:
+                    group.submit(event, ended.put)
+
+            way = at_once(group, hand_over)
+            for event in events:
+                assert gate.arrived.get(timeout=LONG) == event.name
+            assert len(way._tasks) == len(events)
+            gate.open()
+            assert {ended.get(timeout=LONG).event for _ in events} == set(events)
+
+
+def test_receipts_in_nobodys_context(echo: str) -> None:
+    """A callback doesn't run in the context of who happened to open the group, or to hand over first."""
+    where: ContextVar[str] = ContextVar("where", default="nowhere")
+    where.set("a caller")
+    seen: SimpleQueue[str] = SimpleQueue()
+
+    def on_receipt(_: Receipt) -> None:
+        seen.put(where.get())
+
+    with Group("billing", Failover(echo)).blocking(within=LONG) as group:
+        at_once(group, lambda: [group.submit(Event(f"E_{number}"), on_receipt) for number in range(10)])
+        assert {seen.get(timeout=LONG) for _ in range(10)} == {"nowhere"}
+
+
+def test_deadlines_near_each_other() -> None:
+    """Of events that are begun together none has its deadline early, and none more than a moment late."""
+    sink = Forgetful()
+    ends: dict[str, float] = {}
+
+    def hand_over() -> None:
+        for number in range(40):
+            ends[f"E_{number}"] = time.monotonic() + 1 + number / 1000
+            group.submit(Event(f"E_{number}"), ignored, within=1 + number / 1000)
+        handed.set()
+
+    handed = threading.Event()
+    with Group("billing", sink, drain=0).blocking() as group:
+        at_once(group, hand_over)
+        assert handed.wait(LONG)
+        group.status()
+    assert 5 < len(sink.begun) < 20
+    skew = 0.001  # seconds, between two looks at the clock
+    for events, deadline in sink.begun:
+        assert deadline is not None
+        assert all(-skew <= deadline - ends[event.name] <= handover.NEAR + 10 * skew for event in events)
+
+
+def test_handed_over_while_it_closes() -> None:
+    """What is still in the queue when the group closes is begun, in nobody's context, and has its receipt in time."""
+    where: ContextVar[str] = ContextVar("where", default="nowhere")
+    ended: SimpleQueue[tuple[str, str]] = SimpleQueue()
+    where.set("whoever closes")
+    with Group("billing", Late(), drain=0).blocking(within=LONG) as group:
+        way = group._way()
+        assert isinstance(way, handover.HandOver)
+        way._awake = True  # as if the loop were just about to look
+        for number in range(5):
+            group.submit(Event(f"E_{number}"), lambda receipt: ended.put((receipt.reason, where.get())))
+    assert {ended.get(timeout=LONG) for _ in range(5)} == {("late", "nowhere")}
+
+
+@pytest.mark.parametrize(("sink", "reason"), [(Forgetful(), "the group was closed"), (Refusing(), "ZeroDivisionError")])
+def test_sink_that_begins_and_forgets(sink: Broken, reason: str) -> None:
+    """What a sink never tells of, or refuses against the rules, has one receipt all the same, when the group closes."""
+    ended: SimpleQueue[Receipt] = SimpleQueue()
+    events = [Event(f"E_{number}") for number in range(5)]
+    with Group("billing", sink, drain=0).blocking(within=LONG) as group:
+        at_once(group, lambda: [group.submit(event, ended.put) for event in events])
+        group.status()
+        group.status()  # by then the loop has seen what it was handed
+    receipts = [ended.get(timeout=LONG) for _ in events]
+    assert [(receipt.outcome, receipt.maybe_processed) for receipt in receipts] == [(Outcome.ABANDONED, True)] * 5
+    assert all(reason in receipt.reason for receipt in receipts)
+    assert {receipt.event for receipt in receipts} == set(events)
+    assert ended.empty()
 
 
 def test_broken_sink(caplog: pytest.LogCaptureFixture) -> None:

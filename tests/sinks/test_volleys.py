@@ -20,7 +20,9 @@ from failover.outcome import Outcome
 from failover.protocol.pipeline import MAX_ID
 from failover.receipt import Attempt, Receipt
 from failover.records import AttemptEnded, LateConfirmation, Record
+from failover.sinks.each import Each
 from failover.sinks.jsonrpc import JsonRpcSink, jsonrpc
+from tests.doubles import begun
 from tests.scripted import (
     Action,
     Run,
@@ -80,6 +82,15 @@ async def as_a_batch(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt
     return await batch
 
 
+async def begun_together(sink: JsonRpcSink, events: Sequence[Event]) -> list[Receipt]:
+    """The same begun together, which leaves as one but is waited for by nobody."""
+    waiting = asyncio.ensure_future(begun(sink, events))
+    await asyncio.sleep(0)
+    assert sink._connection is not None
+    assert any(isinstance(one, Each) for lane in sink._connection.pipeline._lanes for one in lane.values())
+    return await waiting
+
+
 def facts(receipt: Receipt) -> tuple[Any, ...]:
     """What a receipt says, but for the times and the id."""
     assert isinstance(receipt, Attempt)
@@ -112,7 +123,7 @@ def facts(receipt: Receipt) -> tuple[Any, ...]:
     ],
 )
 @pytest.mark.parametrize("watched", [False, True])
-@pytest.mark.parametrize("together", [in_one_turn, with_deadlines, as_a_batch])
+@pytest.mark.parametrize("together", [in_one_turn, with_deadlines, as_a_batch, begun_together])
 def test_as_if_it_had_been_sent_alone(run: Run, together: Way, unusual: Action, watched: bool) -> None:  # noqa: FBT001  # a parameter
     """Confirmed, refused, malformed, twice, never or cut off: together or alone, receipts and counters are the same."""
     if together is with_deadlines and unusual is silent:

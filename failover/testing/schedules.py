@@ -18,9 +18,11 @@ from typing import Any, ClassVar, Final
 
 from attrs import Factory, define, frozen
 
+from failover.event import Event
 from failover.group import Group
 from failover.net.options import ConnectionOptions
 from failover.outcome import Outcome, Verdict
+from failover.receipt import Receipt
 from failover.sim.links import log_normal
 from failover.sim.seeds import derive
 from failover.sim.simulation import Simulation
@@ -213,15 +215,19 @@ async def _later(seconds: float, function: Callable[..., Any], *args: Any) -> No
 
 
 async def _raise(group: Group, history: History, number: int, planned: PlannedEvent) -> None:
-    """Raise an event, or a batch."""
+    """Raise an event, a batch, or events that are begun together; only whoever awaits can cancel."""
     loop = asyncio.get_running_loop()
+    together = planned.batch > 1 and planned.cancel_after is None and number % 2 == 0
     events = [
         history.event("E_SCHEDULE", {"n": number}, id=f"{number}.{position}" if planned.batch > 1 else str(number))
         for position in range(planned.batch)
     ]
     deadline = None if planned.within is None else loop.time() + planned.within
     for event in events:
-        history.raised(event, deadline=deadline, batched=planned.batch > 1)
+        history.raised(event, deadline=deadline, batched=planned.batch > 1 and not together)
+    if together:
+        await _Begun(events).of(group, deadline)
+        return
     delivery: Coroutine[Any, Any, object] = (
         group.deliver_many(events, deadline=deadline)
         if planned.batch > 1
@@ -234,6 +240,41 @@ async def _raise(group: Group, history: History, number: int, planned: PlannedEv
     await asyncio.wait([task], timeout=planned.cancel_after)
     task.cancel()
     await asyncio.wait([task])
+
+
+class _Begun:
+    """Takes the receipts of events that were begun together, and has a task for whatever goes on.
+
+    Args:
+        events: All of them.
+    """
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+        self._left = set(events)
+        self._tasks: set[asyncio.Task[Receipt]] = set()
+        self._over = asyncio.get_running_loop().create_future()
+
+    async def of(self, group: Group, deadline: float | None) -> None:
+        """Begin them, and wait until each has its receipt."""
+        group.begin_many(self._events, self, deadline=deadline)
+        await self._over
+
+    def take(self, receipts: list[Receipt], /) -> None:
+        """Count them off."""
+        self._left -= {receipt.event for receipt in receipts}
+        if not self._left and not self._over.done():
+            self._over.set_result(None)
+
+    def go_on(self, event: Event, rest: Coroutine[Any, Any, Receipt], /) -> None:  # its receipt names it
+        """Await one of them in a task."""
+        task = asyncio.ensure_future(rest)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Receipt]) -> None:
+        self._tasks.discard(task)
+        self.take([task.result()])
 
 
 def _build(node: Branch | Socket, options: ConnectionOptions) -> Sink:

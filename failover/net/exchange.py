@@ -97,6 +97,10 @@ class Exchange(Struct, eq=False, gc=False):
         """Itself: see `failover.net.deadlines.Holder`."""
         return self
 
+    def waits(self, request_id: int) -> bool:
+        """Whether somebody waits for it."""
+        return self.waiter is not None
+
     def of(self, request_id: int) -> Exchange:
         """Itself: see `failover.protocol.pipeline.Waiting`."""
         return self

@@ -77,6 +77,16 @@ class Outgoing(ABC):
         """How many requests have left, or are about to, and have neither reply nor timeout yet."""
         return self._pending - len(self._held)
 
+    def waited_for(self, owner: Owner) -> int:
+        """How many exchanges of a sink somebody waits for."""
+        gathered = self._gathered
+        count = len(gathered) if gathered is not None and gathered.owner is owner else 0
+        count += sum(exchange.owner is owner for exchange in self._notifications())
+        for request_id, waiting in self.pipeline.entries():
+            if isinstance(waiting, (Exchange, Volley)) and waiting.owner is owner and waiting.waits(request_id):
+                count += 1
+        return count
+
     @property
     def full(self) -> bool:
         """Whether one more exchange would have to wait for a slot."""
@@ -270,7 +280,7 @@ class Outgoing(ABC):
         if sum(map(len, requests)) <= self._options.write_buffer:
             transport.write(b"".join(requests))
         else:
-            self._write_large(transport, volley, requests)
+            self._write_large(transport, volley, requests, lane)
         if self._options.busy_poll:
             self._stay_awake()
         if not self._swept:
@@ -289,7 +299,7 @@ class Outgoing(ABC):
         if self._turns:
             self._loop.call_soon(self._turn)
 
-    def _write_large(self, transport: asyncio.Transport, volley: Volley, requests: Sequence[bytes]) -> None:
+    def _write_large(self, transport: asyncio.Transport, volley: Volley, requests: Sequence[bytes], lane: Lane) -> None:
         """Write a volley one buffer at a time, as long as the peer takes it."""
         limit = self._options.write_buffer
         chunks: list[bytes] = []
@@ -303,7 +313,9 @@ class Outgoing(ABC):
                 chunks.clear()
                 size = 0
                 if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
-                    self._held |= {volley.unsent(request_id): None for request_id, _ in rest}
+                    unsent = {request_id: volley.unsent(request_id) for request_id, _ in rest}
+                    lane.update(unsent)
+                    self._held |= dict.fromkeys(unsent.values())
         if chunks:
             transport.write(b"".join(chunks))
 

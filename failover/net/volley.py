@@ -61,6 +61,11 @@ class Volley(ABC):
         """The exchange of one request, which is still waiting."""
         return self.at(request_id - self.first_id)
 
+    def waits(self, request_id: int) -> bool:
+        """Whether somebody waits for one of them, which has no reply yet; looking makes no exchange of it."""
+        exchange = self._exchanges.get(request_id - self.first_id)
+        return exchange is None or exchange.waiter is not None
+
     def at(self, place: int) -> Exchange:
         """The same by its place."""
         exchange = self._exchanges.get(place)
@@ -117,7 +122,16 @@ class Gathered(Volley):
         """The exchange of one of them; they leave apart if they haven't left yet."""
         if not self.first_id and self._connection is not None:
             self._connection.disperse()
-        return super().at(place)
+        waiting = self.lane.get(self.first_id + place)
+        return waiting if isinstance(waiting, Exchange) else super().at(place)
+
+    def unsent(self, request_id: int) -> Exchange:
+        """The exchange of a request that has not left after all, which is no part of this any more."""
+        exchange = super().unsent(request_id)
+        place = request_id - self.first_id
+        del self._exchanges[place]
+        self.events[place] = self.waiters[place] = _GONE
+        return exchange
 
     def waiter(self, place: int) -> Waiter:
         """Who waits for one of them."""

@@ -276,6 +276,11 @@ class Pipeline:
         for lane in self._lanes:
             yield from reversed(_exchanges(lane))
 
+    def entries(self) -> Iterator[tuple[int, Waiting]]:
+        """What waits as it is, with its ids; nothing may begin or end meanwhile."""
+        for lane in self._lanes:
+            yield from lane.items()
+
     def _claim(self, request_id: int) -> Waiting | None:
         for lane in self._lanes:
             waiting = lane.pop(request_id, None)

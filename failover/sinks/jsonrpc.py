@@ -280,7 +280,7 @@ class JsonRpcSink:
             name=self.name,
             up=up,
             reason="" if up else "not open" if self._loop is None else "no connection",
-            in_flight=sum(exchange.waiter is not None for exchange in self._own()),
+            in_flight=0 if self._connection is None else self._connection.waited_for(self),
             outcomes=outcomes,
             late=self._late,
             address=str(self.address),

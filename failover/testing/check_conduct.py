@@ -250,7 +250,7 @@ def _replies(history: History) -> dict[str, list[tuple[float, str, bool]]]:
 
 
 def _firsts(history: History, node: Node) -> list[tuple[float, str]]:
-    """When each event came to a strategy and with which child it began; empty where that is not known."""
+    """Whenever an event came to a strategy and with which child it began; empty where that is not known."""
     above = {
         one.name
         for root in history.tree.roots.values()
@@ -261,12 +261,12 @@ def _firsts(history: History, node: Node) -> list[tuple[float, str]]:
     for story in history.stories.values():
         for ended in story.ended:
             found = [receipt for receipt in ended.receipt.walk() if receipt.sink == node.name and receipt.children]
-            if found:
-                tried = [one for one in found[0].children if isinstance(one, Attempt) or one.children or _gated(one)]
-                batched = any(one.batched for one in story.raised)  # then it waits for its place after its turn
+            batched = any(one.batched for one in story.raised)  # then it waits for its place after its turn
+            for again in found:  # an event that is repeated above takes a turn each time
+                tried = [one for one in again.children if isinstance(one, Attempt) or one.children or _gated(one)]
                 first = "" if batched or not tried else tried[0].sink  # who was passed over stands before them
-                firsts.append((found[0].began, first))
-            else:
+                firsts.append((again.began, first))
+            if not found:
                 hidden = [one for one in ended.receipt.walk() if one.sink in above]
                 if any(isinstance(one, Attempt) or one.cut_short for one in hidden):
                     firsts.append((hidden[-1].began, ""))

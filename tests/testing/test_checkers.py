@@ -457,6 +457,26 @@ def test_fair_by_weight() -> None:
     assert fair(tolerance=20)(history) == []
 
 
+def test_fair_to_what_is_repeated() -> None:
+    """An event that is repeated above a round robin takes a turn each time, which counts."""
+    told = Told(Node("retry", "Retry", (evolve(TURNS, quarantine=0.0),)))
+    for number in range(0, 40, 4):  # a refuses all; every other one is repeated and so begins with b next
+        first, second = (unreachable("a", number + more, number + more) for more in (0, 2))
+        again = confirmed("b", number + 1, number + 1.01)
+        told.processed(number, "B", number + 1.005)
+        passes = [Receipt(first.event, "turns", one.outcome, one.began, one.ended, (one,)) for one in (first, again)]
+        told.event(number, *passes, at=number)
+        told.event(
+            number + 1, Receipt(second.event, "turns", second.outcome, number + 2, number + 2, (second,)), at=number + 2
+        )
+        told.processed(number + 2, "B", number + 3.005)
+        last = confirmed("b", number + 3, number + 3.01)
+        told.event(
+            number + 2, Receipt(last.event, "turns", last.outcome, number + 3, number + 3.01, (last,)), at=number + 3
+        )
+    assert fair()(told.history) == []
+
+
 def test_fair_while_somebody_is_out() -> None:
     """Who is out of service has no share: the other one's turns count for nothing then."""
     told = Told(TURNS)

@@ -14,6 +14,7 @@ from failover.strategy import Child
 
 __all__ = ["WeightedRoundRobin"]
 
+_LOOKS: Final = 8  # how many children that were out are looked at for one event, at most, while any is in service
 _FINE: Final = 32  # bits; rounds the clock's step where some are out, never where all are in service
 
 
@@ -60,10 +61,7 @@ class WeightedRoundRobin(Weighted):
         self._due: list[tuple[int, int]] = []
         """A heap of those whose turn may, by when it should end."""
         self._passed: list[tuple[int, int]] = []
-        """A heap of those that were out when their turn came, by the event with which they are looked at again."""
-        self._pauses = [-(-total // weight) for weight in weights]
-        """With how many events that is: as often as each had its turn if all were in service."""
-        self._events = 0
+        """A heap of those that were out when their turn came, by when they would have the next one."""
         await super().open(opening)
 
     def order(self, event: Event) -> Iterable[Child]:
@@ -71,15 +69,16 @@ class WeightedRoundRobin(Weighted):
         children = self.children
         if not children:  # not open
             return children
-        self._events += 1
         later, due, passed = self._later, self._due, self._passed
         first = -1
+        looks = 0
         nobody = False
         out: list[int] = []
         while first < 0 and (due or later or passed):
             nobody = nobody or not (due or later)  # then all that were passed over are looked at
-            if passed and (nobody or passed[0][0] <= self._events):
+            if passed and (nobody or (passed[0][0] <= self._clock and looks < _LOOKS)):
                 at = heappop(passed)[1]
+                looks += 1
                 child = children[at]
                 if child.steady or child.admits(self._now()):
                     self._weigh(self.weights[at])
@@ -102,7 +101,7 @@ class WeightedRoundRobin(Weighted):
                 self._weigh(-self.weights[at])
                 out.append(at)
         for at in out:
-            heappush(passed, (self._events + self._pauses[at], at))
+            heappush(passed, (self._clock + self._lasts[at], at))
         return children if first < 0 else self._from(first, self._clock)
 
     def _weigh(self, weight: int) -> None:

@@ -112,13 +112,18 @@ def test_nobody_is_an_event_early_or_late(weights: list[int]) -> None:
 
 @given(weights=st.lists(st.integers(1, 20), min_size=2, max_size=8), random=st.randoms(use_true_random=False))
 def test_children_go_and_come(weights: list[int], random: Random) -> None:
-    """Whoever is out has no turn; the others share its part by weight, and when it is back all is as before."""
+    """Whoever is out has no turn; the others share its part by weight, and when it is back all is as before.
+
+    A child that is back has its first turn when it would have had one: until then others have it.
+    """
 
     async def main() -> None:
         places = range(len(weights))
+        out: list[int] = []
         async with opened(_weighted(weights)) as strategy:
             for _ in range(4):
-                out = random.sample(places, random.randrange(len(weights)))
+                before, out = out, random.sample(places, random.randrange(len(weights)))
+                back = len(set(before) - set(out))
                 for at, child in enumerate(strategy.children):
                     if at in out:
                         strategy.take_out(child, 1e6, "a test", 0.0)
@@ -130,7 +135,7 @@ def test_children_go_and_come(weights: list[int], random: Random) -> None:
                     counts[_turn(strategy)] += 1
                     for at in places:
                         due = 0 if at in out else number * weights[at] / total
-                        assert abs(counts[at] - due) < (1e-9 if at in out else 3)
+                        assert abs(counts[at] - due) < 1e-9 or (at not in out and -3 < counts[at] - due < 3 + back)
 
     run(main())
 
@@ -155,7 +160,7 @@ def test_all_are_out() -> None:
 
 
 def test_many_that_are_out_are_not_asked_with_each_event() -> None:
-    """Each is looked at about as often as it would have its turn, whatever the others' share has become."""
+    """Each is looked at when it would have its turn, but no more than eight of them with one event."""
 
     async def main() -> None:
         async with opened(_weighted([1] * 100)) as strategy:
@@ -170,7 +175,7 @@ def test_many_that_are_out_are_not_asked_with_each_event() -> None:
 
             strategy._now = clock  # pyright: ignore[reportPrivateUsage]
             assert [_turn(strategy) for _ in range(1000)] == [0] * 1000
-            assert looks <= 11 * 99
+            assert 4 * 1000 < looks <= 8 * 1000 + 99
             for child in strategy.children:
                 strategy.release(child, "a test")
             turns = [_turn(strategy) for _ in range(300)]

@@ -101,7 +101,7 @@ class Outgoing(ABC):
     def _pending(self) -> int:
         return self.pipeline.pending + (0 if self._gathered is None else len(self._gathered))
 
-    def gather(self, event: Event, waiter: Waiter, owner: Owner, lane: Lane) -> Gathered | None:
+    def gather(self, event: Event, waiter: Waiter, owner: Owner, lane: Lane, now: float) -> Gathered | None:
         """Send an event together with this loop turn's others of the same sink, if nothing is in its way.
 
         Args:
@@ -109,6 +109,7 @@ class Outgoing(ABC):
             waiter: Who waits for it.
             owner: Its sink.
             lane: Where it waits for its reply.
+            now: Loop time.
 
         Returns:
             What it is the last of; None if it needs an exchange of its own: nothing was done then.
@@ -126,6 +127,7 @@ class Outgoing(ABC):
             return None
         events = gathered.events
         events.append(event)
+        gathered.times.append(now)
         gathered.waiters.append(waiter)
         if not self._flushing:
             if self._burst <= 1 and not pending:
@@ -193,10 +195,10 @@ class Outgoing(ABC):
         gathered, self._gathered = self._gathered, None
         if gathered is None:
             return
-        owner, now = gathered.owner, self._loop.time()
+        owner = gathered.owner
         exchanges = [
-            Exchange(event, owner, waiter, self, owner.dialect.tail(event), now)
-            for event, waiter in zip(gathered.events, gathered.waiters, strict=True)
+            Exchange(event, owner, waiter, self, owner.dialect.tail(event), began)
+            for event, began, waiter in zip(gathered.events, gathered.times, gathered.waiters, strict=True)
         ]
         for exchange in exchanges:
             exchange.request_id = self.pipeline.begin(exchange, gathered.lane)
@@ -227,7 +229,7 @@ class Outgoing(ABC):
         self._flushing = False
         gathered = self._gathered
         if gathered is not None:
-            gathered.began = self._loop.time()
+            gathered.began = gathered.times[-1]
             if self._send(gathered, gathered.lane):
                 self._gathered = None
                 return

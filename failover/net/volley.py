@@ -35,7 +35,7 @@ class Volley(ABC):
         events: What is delivered, under ids in a row.
         owner: The sink they belong to.
         connection: Where they are sent; None if the sink has none.
-        began: Loop time, seconds.
+        began: Loop time, seconds, of the last of them: from then on their timeouts count, so that none is early.
     """
 
     __slots__ = ("_connection", "_exchanges", "began", "events", "first_id", "owner", "replies")
@@ -57,6 +57,10 @@ class Volley(ABC):
     def waiter(self, place: int) -> Waiter:
         """Who waits for one of them."""
 
+    def begun(self, place: int) -> float:
+        """When one of them began; all at once, if nothing else is known."""
+        return self.began
+
     def of(self, request_id: int) -> Exchange:
         """The exchange of one request, which is still waiting."""
         return self.at(request_id - self.first_id)
@@ -71,7 +75,7 @@ class Volley(ABC):
         exchange = self._exchanges.get(place)
         if exchange is None:
             exchange = self._exchanges[place] = Exchange(
-                self.events[place], self.owner, self.waiter(place), self._connection, b"", self.began,
+                self.events[place], self.owner, self.waiter(place), self._connection, b"", self.begun(place),
                 self.first_id + place, sent=True,
             )  # fmt: skip  # by position, as in an exchange
         return exchange
@@ -109,13 +113,15 @@ class Gathered(Volley):
         lane: Where they will wait for their replies.
     """
 
-    __slots__ = ("lane", "waiters")
+    __slots__ = ("lane", "times", "waiters")
 
     events: list[Event]
 
     def __init__(self, owner: Owner, connection: Outgoing, lane: Lane) -> None:
-        super().__init__([], owner, connection, 0.0)  # begun when they leave, so that no timeout is early
+        super().__init__([], owner, connection, 0.0)
         self.lane = lane
+        self.times: list[float] = []
+        """When each of them began: the turn in which they are gathered may take long."""
         self.waiters: list[Waiter] = []
 
     def at(self, place: int) -> Exchange:
@@ -137,11 +143,15 @@ class Gathered(Volley):
         """Who waits for one of them."""
         return self.waiters[place]
 
+    def begun(self, place: int) -> float:
+        """When one of them began."""
+        return self.times[place]
+
     def answered_together(self, now: float) -> None:
         """Take the replies that came in one piece."""
         replies, self.replies = self.replies, []
-        owner, name, began, first = self.owner, self.owner.name, self.began, self.first_id
-        events, waiters = self.events, self.waiters
+        owner, name, first = self.owner, self.owner.name, self.first_id
+        events, times, waiters = self.events, self.times, self.waiters
         usual = not self._exchanges and not owner.watched
         confirmed = 0
         for reply in replies:
@@ -150,8 +160,8 @@ class Gathered(Volley):
                 request_id = reply.id
                 place = request_id - first
                 attempt = Attempt(
-                    events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
-                    result.copy(),  # else it would keep everything read with it in memory
+                    events[place], name, _CONFIRMED, times[place], now, (), None, "", "", False, "", request_id, True,  # noqa: FBT003  # by position, at half the cost
+                    None, result.copy(),  # else it would keep everything read with it in memory
                 )  # fmt: skip
                 try:
                     waiters[place].set_result(attempt)

@@ -112,7 +112,9 @@ class JsonRpcSink:
         self._lease: Lease | None = None
         self._opening: Opening | None = None
         self._connection: Connection | None = None
-        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane], Gathered | None] | None = None  # its connection's
+        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane, float], Gathered | None] | None = (
+            None  # its connection's
+        )
         self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
         self._deadlines: Deadlines | None = None
         self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for
@@ -163,11 +165,12 @@ class JsonRpcSink:
         waiter: asyncio.Future[Any] = asyncio.Future(loop=loop)  # what create_future does, at half its cost
         gather, lane = self._gather, self._lane
         if gather is not None and lane is not None and type(event) is Event:  # else it must show at once what is wrong
-            if deadline is None or deadline >= (now := loop.time()) + self.timeout:
-                if gather(event, waiter, self, lane) is not None:
+            now = loop.time()
+            if deadline is None or deadline >= now + self.timeout:
+                if gather(event, waiter, self, lane, now) is not None:
                     return waiter
             elif deadline > now and (deadlines := self._deadlines) is not None and deadlines.in_order(deadline):
-                gathered = gather(event, waiter, self, lane)
+                gathered = gather(event, waiter, self, lane, now)
                 if gathered is not None:
                     deadlines.append(deadline, waiter, gathered, len(gathered) - 1)
                     return waiter

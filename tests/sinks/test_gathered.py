@@ -129,6 +129,24 @@ def test_plain_ones_and_one_with_a_deadline(run: Run, seconds: float) -> None:
     assert run(main) == list(range(len(EVENTS)))
 
 
+def test_each_began_when_it_was_begun(run: Run) -> None:
+    """Not when they left together, at the end of a turn that took long: who was chosen by then was chosen before."""
+
+    async def main() -> list[bool]:
+        async with ScriptedPeer(usual) as peer:
+            sink = jsonrpc(peer.address)
+            async with opened(sink):
+                await busy(sink, peer)
+                loop = asyncio.get_running_loop()
+                begun: list[tuple[float, asyncio.Future[Receipt], float]] = []
+                for event in EVENTS:
+                    begun.append((loop.time(), sink.start(event), loop.time()))
+                    time.sleep(0.002)  # noqa: ASYNC251  # the turn takes as long
+                return [before <= (await waiter).began <= after for before, waiter, after in begun]
+
+    assert run(main) == [True] * len(EVENTS)
+
+
 @pytest.mark.parametrize("left", [False, True])
 def test_one_whose_deadline_comes(run: Run, left: bool) -> None:  # noqa: FBT001  # a parameter
     """It is cut short, whether it has left by then or not, and no neighbour is."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -249,24 +247,8 @@ def test_nothing_is_left_behind() -> None:
 
 
 @pytest.mark.slow
-def test_shipped_drills_hold_on_sockets() -> None:
-    """Every drill that ships holds in real time too, all of them side by side."""
-
-    async def all_of_them() -> list[Result]:
-        drills = [shipped_drill(name).on("sockets") for name in shipped()]
-        return await asyncio.gather(*(asyncio.to_thread(run_drill, drill) for drill in drills))
-
-    timed = {"moved_on_within", "deadlines_kept", "quarantine_kept"}  # eight at a time on one interpreter are late
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0002)  # seconds; else each of the eight threads waits 5 ms for each of the others
-    try:
-        results = asyncio.run(all_of_them())
-    finally:
-        sys.setswitchinterval(before)
-    for result in results:
-        for one in result.verdicts:
-            if one.name in failing(result) and one.name not in timed:
-                share = re.match(r"(\d+) of (\d+) confirmed", one.shown)  # what else is steady is time
-                assert share is not None, (result.drill.name, one.name)
-                # The least that is asked for is 98 %; what is late may share its write with a poison event.
-                assert int(share[1]) >= 0.95 * int(share[2]), (result.drill.name, one.shown)
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_drills_hold_on_sockets(name: str) -> None:
+    """Every drill that ships holds in real time too."""
+    timed = {"moved_on_within", "deadlines_kept"}  # a machine that stalls is late
+    assert set(failing(run_drill(shipped_drill(name).on("sockets")))) <= timed

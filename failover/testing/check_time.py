@@ -6,7 +6,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
 from failover.testing.check_truth import EPSILON
 from failover.testing.stories import Finding
@@ -102,10 +101,5 @@ def _gaps(receipt: Receipt, slack: float, event: str) -> list[Finding]:
             after.began,
         )
         for before, after in pairwise(tried)
-        if after.began - before.ended > slack + EPSILON and not _unknown_beginning(after)
+        if after.began - before.ended > slack + EPSILON
     ]
-
-
-def _unknown_beginning(receipt: Receipt) -> bool:
-    """Whether it was cancelled in the moment in which its connection broke: then nobody knows when it had begun."""
-    return receipt.outcome is Outcome.ABANDONED and receipt.reason == "cancelled" and receipt.began == receipt.ended

@@ -6,6 +6,9 @@ that JSON can't carry, a closed group) and, inside the protocol layer, for a str
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "AddressError",
     "ClosedError",
@@ -15,6 +18,7 @@ __all__ = [
     "FramingError",
     "UsageError",
     "WrongLoopError",
+    "did_you_mean",
 ]
 
 
@@ -80,3 +84,10 @@ class FramingError(FailoverError):
 
     def __str__(self) -> str:
         return f"{self.problem} after {self.offset} bytes of the stream"
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Part of an error's text: which of the known names is nearest to what was given; empty if none is near."""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.lower(), names, 1)
+    return f"did you mean {names[near[0]]!r}? " if near else ""

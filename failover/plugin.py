@@ -6,7 +6,6 @@ imported by the first test that needs it. `pytest -p no:failover` does without.
 
 from __future__ import annotations
 
-import difflib
 import gc
 import inspect
 import os
@@ -280,13 +279,13 @@ def _begin(item: pytest.Item, seed: int, passed: int) -> Trial:
 
 def _settings(mark: pytest.Mark) -> dict[str, Any]:
     """What a mark says of the simulation; a setting that there isn't fails the test."""
+    from failover.errors import did_you_mean
     from failover.sim.simulation import Simulation
 
     known = ["first", *(name for name in inspect.signature(Simulation).parameters if name not in {"seed", "repeat"})]
     for name in mark.kwargs:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
+            meant = did_you_mean(name, known)
             pytest.fail(
                 f"the mark {_MARK!r} has no setting {name!r}; {meant}known are {', '.join(known)}", pytrace=False
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +13,7 @@ from msgspec import UNSET
 from failover.drill.named import named
 from failover.drill.plan import Bounds, Drill, Own
 from failover.drill.recorder import Recorder, Slot
-from failover.errors import ConfigError
+from failover.errors import ConfigError, did_you_mean
 from failover.testing import checkers
 from failover.testing.checkers import Checker, Finding
 
@@ -79,8 +78,7 @@ def checks_of(drill: Drill) -> tuple[Check, ...]:
     asked: dict[str, Any] = {name: True for name in known if name not in _NOT_BY_DEFAULT}
     for name, given in drill.checks.items():
         if name not in known and ":" not in name:
-            near = difflib.get_close_matches(name, known, 1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
+            meant = did_you_mean(name, known)
             raise ConfigError(
                 f"checks.{name}: there is no such checker; {meant}known are {', '.join(known)}, "
                 "and your own as 'module:function'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from failover.errors import ConfigError
+from failover.errors import ConfigError, did_you_mean
 from failover.testing.faulty import MOMENTARY
 
 __all__ = ["Bounds", "Drill", "Fault", "Group", "Load", "Network", "Own", "Place", "load_drill", "parse_drill"]
@@ -270,8 +269,7 @@ def _friendly(error: msgspec.ValidationError) -> str:
     if unknown := _UNKNOWN.fullmatch(problem):
         table = _TABLES.get(re.sub(r"\[.*", "", path), Drill)
         known = [one.encode_name for one in msgspec.structs.fields(table)]
-        near = difflib.get_close_matches(unknown[1], known, 1)
-        meant = f"did you mean {near[0]!r}? " if near else ""
+        meant = did_you_mean(unknown[1], known)
         return f"{_join(path, unknown[1])}: there is no such key; {meant}known are {', '.join(known)}"
     if missing := _MISSING.fullmatch(problem):
         return f"{_join(path, missing[1])}: this key is missing"

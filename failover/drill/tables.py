@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import failover.strategies
 from failover.drill.named import named
-from failover.errors import ConfigError, FailoverError
+from failover.errors import ConfigError, FailoverError, did_you_mean
 from failover.health import Health, Probe
 from failover.sink import Sink
 
@@ -40,8 +39,7 @@ def strategy_of(asked: str, path: str) -> Callable[..., Sink]:
     known = {_plain(name): name for name in failover.strategies.__all__}
     name = known.get(_plain(asked))
     if name is None:
-        near = difflib.get_close_matches(_plain(asked), known, 1)
-        meant = f"did you mean {known[near[0]]!r}? " if near else ""
+        meant = did_you_mean(asked, known.values())
         raise ConfigError(
             f"{path}: there is no strategy {asked!r}; {meant}expected one of {', '.join(known.values())}, "
             "or your own as 'module:Class'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
@@ -14,7 +13,7 @@ from failover.address import Address, SocketAddress
 from failover.build import build
 from failover.drill.plan import Drill, Own
 from failover.drill.tables import check_known, made, said_of, strategy_of
-from failover.errors import AddressError, ConfigError, FailoverError
+from failover.errors import AddressError, ConfigError, FailoverError, did_you_mean
 from failover.grammar import VirtualAddress
 from failover.schemes import Defaults, parse_address
 from failover.sink import Sink
@@ -105,8 +104,7 @@ def _check_targets(drill: Drill, known: Mapping[str, Own]) -> None:
     for index, fault in enumerate(drill.fault):
         for name in fault.targets or ():
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                meant = f"did you mean {near[0]!r}? " if near else ""
+                meant = did_you_mean(name, known)
                 raise ConfigError(f"fault[{index}].on: no subscriber {name!r}; {meant}there are {', '.join(known)}")
 
 

@@ -562,14 +562,6 @@ def test_a_child_may_have_an_event_wait_in_vain() -> None:
         assert [finding.clause for finding in moved_on_within()(told.history)] == found
 
 
-def test_a_beginning_that_nobody_knows() -> None:
-    """One that was cancelled as its connection broke has no beginning to go by; one that had begun later is found."""
-    for reason, found in (("cancelled", []), ("decided elsewhere", ["moved_on_within"])):
-        told = Told()
-        told.event(1, silent("a", 1.0), attempt("b", ABANDONED, 1.5, 1.5, reason=reason), at=1.0)
-        assert [finding.clause for finding in moved_on_within()(told.history)] == found
-
-
 def test_what_a_batch_tells_when_it_has_ended() -> None:
     """A child is taken back by old evidence, told late: replies meanwhile add nothing, and those before it count."""
     for told_at, found in ((9.0, []), (0.0, ["back_when_heard", "back_when_heard"])):

@@ -229,7 +229,6 @@ class Outgoing(ABC):
         self._flushing = False
         gathered = self._gathered
         if gathered is not None:
-            gathered.began = gathered.times[-1]
             if self._send(gathered, gathered.lane):
                 self._gathered = None
                 return

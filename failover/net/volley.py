@@ -35,16 +35,16 @@ class Volley(ABC):
         events: What is delivered, under ids in a row.
         owner: The sink they belong to.
         connection: Where they are sent; None if the sink has none.
-        began: Loop time, seconds, of the last of them: from then on their timeouts count, so that none is early.
+        times: When each of them began, loop time, seconds.
     """
 
-    __slots__ = ("_connection", "_exchanges", "began", "events", "first_id", "owner", "replies")
+    __slots__ = ("_connection", "_exchanges", "events", "first_id", "owner", "replies", "times")
 
-    def __init__(self, events: Sequence[Event], owner: Owner, connection: Outgoing | None, began: float) -> None:
-        self.began = began
+    def __init__(self, events: Sequence[Event], owner: Owner, connection: Outgoing | None, times: list[float]) -> None:
         self.first_id = 0
         """The id of the first on the wire, once it has one."""
         self.events = events
+        self.times = times
         self.owner = owner
         self.replies: list[Reply] = []
         self._connection = connection
@@ -57,9 +57,10 @@ class Volley(ABC):
     def waiter(self, place: int) -> Waiter:
         """Who waits for one of them."""
 
-    def begun(self, place: int) -> float:
-        """When one of them began; all at once, if nothing else is known."""
-        return self.began
+    @property
+    def began(self) -> float:
+        """When the last of them began: from then on their timeouts count, so that none is early."""
+        return self.times[-1]
 
     def of(self, request_id: int) -> Exchange:
         """The exchange of one request, which is still waiting."""
@@ -75,7 +76,7 @@ class Volley(ABC):
         exchange = self._exchanges.get(place)
         if exchange is None:
             exchange = self._exchanges[place] = Exchange(
-                self.events[place], self.owner, self.waiter(place), self._connection, b"", self.begun(place),
+                self.events[place], self.owner, self.waiter(place), self._connection, b"", self.times[place],
                 self.first_id + place, sent=True,
             )  # fmt: skip  # by position, as in an exchange
         return exchange
@@ -99,9 +100,33 @@ class Volley(ABC):
         """Take the reply to one of them."""
         self.of(reply.id).answered(reply, now)
 
-    @abstractmethod
     def answered_together(self, now: float) -> None:
         """Take the replies that came in one piece."""
+        replies, self.replies = self.replies, []
+        owner, first = self.owner, self.first_id
+        places = [reply.id - first for reply in replies if reply.error is UNSET and reply.result is not UNSET]
+        count = len(places)
+        if count < len(replies) or self._exchanges or owner.watched or not self._expect(count):
+            for reply in replies:
+                self.answered(reply, now)
+            return
+        owner.confirmed += count
+        name, events, times = owner.name, self.events, self.times
+        self._take(places, [
+            Attempt(
+                events[place], name, _CONFIRMED, times[place], now, (), None, "", "", False, "", reply.id, True, None,  # noqa: FBT003  # by position, at half the cost
+                reply.result.copy(),  # type: ignore[union-attr]  # checked above; else it would keep everything read with it in memory
+            )
+            for place, reply in zip(places, replies, strict=True)
+        ])  # fmt: skip
+
+    def _expect(self, count: int) -> bool:
+        """Whether they may be confirmed together, so many of them; what is to be sent in their place leaves first."""
+        return True
+
+    @abstractmethod
+    def _take(self, places: list[int], attempts: list[Attempt]) -> None:
+        """Pass on what those have left that were confirmed together."""
 
 
 class Gathered(Volley):
@@ -113,15 +138,13 @@ class Gathered(Volley):
         lane: Where they will wait for their replies.
     """
 
-    __slots__ = ("lane", "times", "waiters")
+    __slots__ = ("lane", "waiters")
 
     events: list[Event]
 
     def __init__(self, owner: Owner, connection: Outgoing, lane: Lane) -> None:
-        super().__init__([], owner, connection, 0.0)
+        super().__init__([], owner, connection, [])
         self.lane = lane
-        self.times: list[float] = []
-        """When each of them began: the turn in which they are gathered may take long."""
         self.waiters: list[Waiter] = []
 
     def at(self, place: int) -> Exchange:
@@ -143,36 +166,17 @@ class Gathered(Volley):
         """Who waits for one of them."""
         return self.waiters[place]
 
-    def begun(self, place: int) -> float:
-        """When one of them began."""
-        return self.times[place]
-
-    def answered_together(self, now: float) -> None:
-        """Take the replies that came in one piece."""
-        replies, self.replies = self.replies, []
-        owner, name, first = self.owner, self.owner.name, self.first_id
-        events, times, waiters = self.events, self.times, self.waiters
-        usual = not self._exchanges and not owner.watched
-        confirmed = 0
-        for reply in replies:
-            result = reply.result
-            if usual and result is not UNSET and reply.error is UNSET:
-                request_id = reply.id
-                place = request_id - first
-                attempt = Attempt(
-                    events[place], name, _CONFIRMED, times[place], now, (), None, "", "", False, "", request_id, True,  # noqa: FBT003  # by position, at half the cost
-                    None, result.copy(),  # else it would keep everything read with it in memory
-                )  # fmt: skip
-                try:
-                    waiters[place].set_result(attempt)
-                except asyncio.InvalidStateError:  # cancelled
-                    self.answered(reply, now)
-                else:
-                    confirmed += 1
-                    events[place] = waiters[place] = _GONE  # one that is silent must not keep the others in memory
+    def _take(self, places: list[int], attempts: list[Attempt]) -> None:
+        """Tell each waiter; one that is silent must not keep the others in memory."""
+        events, waiters = self.events, self.waiters
+        for place, attempt in zip(places, attempts, strict=True):
+            try:
+                waiters[place].set_result(attempt)
+            except asyncio.InvalidStateError:  # cancelled: this one is late
+                self.owner.confirmed -= 1
+                self.answered(Reply(self.first_id + place, attempt.raw_result or UNSET), attempt.ended)
             else:
-                self.answered(reply, now)
-        owner.confirmed += confirmed
+                events[place] = waiters[place] = _GONE
 
 
 class ManyWaiter(Waiter, Protocol):
@@ -200,7 +204,7 @@ class Batched(Volley):
     def __init__(
         self, events: Sequence[Event], owner: Owner, waiter: ManyWaiter, connection: Outgoing | None, began: float
     ) -> None:
-        super().__init__(events, owner, connection, began)
+        super().__init__(events, owner, connection, [began] * len(events))
         self._waiter = waiter
         self._attempts: list[Attempt | None] = [None] * len(events)
 
@@ -220,23 +224,15 @@ class Batched(Volley):
             if attempt is None:
                 self.of(self.first_id + place).abandon(reason, now)
 
-    def answered_together(self, now: float) -> None:
-        """Take the replies that came in one piece."""
-        replies, self.replies = self.replies, []
-        owner, waiter = self.owner, self._waiter
-        results = [reply.result for reply in replies if reply.error is UNSET and reply.result is not UNSET]
-        if len(results) < len(replies) or self._exchanges or owner.watched or waiter.done():
-            for reply in replies:
-                self.answered(reply, now)
-            return
-        owner.confirmed += len(results)
-        waiter.ended(len(results))  # before they are written down: the peer has something to do meanwhile
-        name, began, first = owner.name, self.began, self.first_id
-        events, attempts = self.events, self._attempts
-        for reply, result in zip(replies, results, strict=True):
-            request_id = reply.id
-            place = request_id - first
-            attempts[place] = Attempt(
-                events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
-                result.copy(),  # as above
-            )  # fmt: skip
+    def _expect(self, count: int) -> bool:
+        """Send others in their place, unless nobody waits any more."""
+        if self._waiter.done():
+            return False
+        self._waiter.ended(count)
+        return True
+
+    def _take(self, places: list[int], attempts: list[Attempt]) -> None:
+        """Keep them until all have ended."""
+        kept = self._attempts
+        for place, attempt in zip(places, attempts, strict=True):
+            kept[place] = attempt

@@ -21,7 +21,10 @@ MAX_ID: Final = 2**31 - 1
 class Waiting(Protocol):
     """What waits for replies: an exchange, or one object for several that were sent together."""
 
-    began: float
+    @property
+    def began(self) -> float:
+        """When it began, by the clock of whoever calls."""
+        ...
 
     @property
     def replies(self) -> list[Reply] | None:

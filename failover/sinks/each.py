@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import copy_context
 from typing import Any, Final
-
-from msgspec import UNSET
 
 from failover.event import Event
 from failover.net.connection import Connection
 from failover.net.exchange import Owner, Waiter
 from failover.net.volley import Volley
-from failover.outcome import Outcome
 from failover.receipt import Attempt, Receipt
 from failover.taking import Taker
 
 __all__ = ["Each"]
 
-_CONFIRMED: Final = Outcome.CONFIRMED
 _GONE: Final[Any] = None  # in the place of what has ended, which nobody asks for any more
 
 
@@ -45,7 +42,7 @@ class Each(Volley):
         loop: asyncio.AbstractEventLoop,
         taker: Taker,
     ) -> None:
-        super().__init__(events, owner, connection, loop.time())
+        super().__init__(events, owner, connection, [loop.time()] * len(events))
         self._left = len(events)
         self._loop = loop
         self._context = copy_context()  # else receipts were told in that of whoever made the connection
@@ -65,29 +62,6 @@ class Each(Volley):
         """Take an ended attempt."""
         self._tell_of([attempt])
 
-    def answered_together(self, now: float) -> None:
-        """Take the replies that came in one piece."""
-        replies, self.replies = self.replies, []
-        owner, name, began, first = self.owner, self.owner.name, self.began, self.first_id
-        events = self.events
-        usual = not self._exchanges and not owner.watched
-        ended: list[Receipt] = []
-        for reply in replies:
-            result = reply.result
-            if usual and result is not UNSET and reply.error is UNSET:
-                request_id = reply.id
-                place = request_id - first
-                ended.append(Attempt(
-                    events[place], name, _CONFIRMED, began, now, (), None, "", "", False, "", request_id, True, None,  # noqa: FBT003  # by position, at half the cost
-                    result.copy(),  # else it would keep everything read with it in memory
-                ))  # fmt: skip
-                events[place] = _GONE
-            else:
-                self.answered(reply, now)
-        owner.confirmed += len(ended)
-        if ended:
-            self._tell_of(ended)
-
     def cut_at(self, deadline: float, reason: str) -> None:
         """Stop waiting at this loop time for those that have not ended."""
         self._timer = self._loop.call_at(deadline, self._cut, reason)
@@ -98,7 +72,13 @@ class Each(Volley):
             if event is not _GONE:
                 self.at(place).abandon(reason, now)
 
-    def _tell_of(self, ended: list[Receipt]) -> None:
+    def _take(self, places: list[int], attempts: list[Attempt]) -> None:
+        events = self.events
+        for place in places:
+            events[place] = _GONE
+        self._tell_of(attempts)
+
+    def _tell_of(self, ended: Sequence[Receipt]) -> None:
         if not self._ended:
             self._loop.call_soon(self._tell, context=self._context)
         self._ended += ended

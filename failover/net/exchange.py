@@ -97,6 +97,10 @@ class Exchange(Struct, eq=False, gc=False):
         """Itself: see `failover.net.deadlines.Holder`."""
         return self
 
+    def request(self) -> bytes:
+        """What goes on the wire."""
+        return self.tail if self.request_id is None else b'{"id":%d%b' % (self.request_id, self.tail)
+
     def waits(self, request_id: int) -> bool:
         """Whether somebody waits for it."""
         return self.waiter is not None

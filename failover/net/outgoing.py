@@ -237,37 +237,17 @@ class Outgoing(ABC):
             self._write_out(self._transport)
 
     def _write_out(self, transport: asyncio.Transport) -> None:
-        """Write exchanges, one buffer at a time, as long as the peer takes it."""
-        out = self._out
-        self._out = []
-        limit = self._options.write_buffer
-        chunks: list[bytes] = []
-        size = 0
-        notifications: list[Exchange] = []
-        rest = iter(out)
-        for exchange in rest:
-            request_id = exchange.request_id
-            if request_id is not None:
-                chunk = b'{"id":%d%b' % (request_id, exchange.tail)
-            else:
-                chunk = exchange.tail
-                notifications.append(exchange)
+        """Write exchanges; those that the peer doesn't take wait where they can still be taken back."""
+        out, self._out = self._out, []
+        written = self._write(transport, [exchange.request() for exchange in out])
+        for exchange in out[:written]:
             exchange.sent = True
             exchange.tail = b""
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                transport.write(b"".join(chunks))
-                chunks.clear()
-                size = 0
-                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
-                    self._held = dict.fromkeys(rest) | self._held
-        if chunks:
-            transport.write(b"".join(chunks))
-        for exchange in notifications:
-            exchange.written(self._loop.time())
-        if self._options.busy_poll:
-            self._stay_awake()
+        if written < len(out):
+            self._held = dict.fromkeys(out[written:]) | self._held
+        for exchange in out[:written]:
+            if exchange.request_id is None:
+                exchange.written(self._loop.time())
 
     def _send(self, volley: Volley, lane: Lane) -> bool:
         """Write a volley, unless there are no ids in a row for it."""
@@ -277,17 +257,34 @@ class Outgoing(ABC):
         volley.first_id = self.pipeline.begin_many(volley, len(volley), lane)
         if not volley.first_id:
             return False
-        requests = volley.requests()
-        if sum(map(len, requests)) <= self._options.write_buffer:
-            transport.write(b"".join(requests))
-        else:
-            self._write_large(transport, volley, requests, lane)
-        if self._options.busy_poll:
-            self._stay_awake()
+        written = self._write(transport, volley.requests())
+        if written < len(volley):
+            ids = range(volley.first_id + written, volley.first_id + len(volley))
+            unsent = {request_id: volley.unsent(request_id) for request_id in ids}
+            lane.update(unsent)
+            self._held |= dict.fromkeys(unsent.values())
         if not self._swept:
             self._swept = True
             self._sweep.add(self)
         return True
+
+    def _write(self, transport: asyncio.Transport, requests: Sequence[bytes]) -> int:
+        """Write one buffer at a time, as long as the peer takes it; return how many were written."""
+        limit = self._options.write_buffer
+        written = len(requests)
+        if sum(map(len, requests)) <= limit:
+            transport.write(b"".join(requests))
+        else:
+            written = 0
+            while written < len(requests) and (self._ready or not written):
+                begin, size = written, 0
+                while written < len(requests) and size <= limit:
+                    size += len(requests[written])
+                    written += 1
+                transport.write(b"".join(requests[begin:written]))
+        if self._options.busy_poll:
+            self._stay_awake()
+        return written
 
     def _stay_awake(self) -> None:
         """Keep the loop from sleeping for some turns from now: something callable now is all that it takes."""
@@ -299,26 +296,6 @@ class Outgoing(ABC):
         self._turns = self._turns - 1 if self.pipeline.pending else 0
         if self._turns:
             self._loop.call_soon(self._turn)
-
-    def _write_large(self, transport: asyncio.Transport, volley: Volley, requests: Sequence[bytes], lane: Lane) -> None:
-        """Write a volley one buffer at a time, as long as the peer takes it."""
-        limit = self._options.write_buffer
-        chunks: list[bytes] = []
-        size = 0
-        rest = enumerate(requests, volley.first_id)
-        for _, request in rest:
-            chunks.append(request)
-            size += len(request)
-            if size > limit:
-                transport.write(b"".join(chunks))
-                chunks.clear()
-                size = 0
-                if not self._ready:  # the peer doesn't read: the rest waits where it can still be taken back
-                    unsent = {request_id: volley.unsent(request_id) for request_id, _ in rest}
-                    lane.update(unsent)
-                    self._held |= dict.fromkeys(unsent.values())
-        if chunks:
-            transport.write(b"".join(chunks))
 
     def _notifications(self) -> list[Exchange]:
         """Those not written yet; only requests are known to the pipeline."""

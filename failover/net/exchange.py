@@ -90,8 +90,6 @@ class Exchange(Struct, eq=False, gc=False):
     """Cuts it short at a deadline of its own."""
     attempt: Attempt | None = None
     """The record of it, once it has ended."""
-    replies: None = None
-    """It is told of each reply at once: see `failover.protocol.pipeline.Waiting`."""
 
     def at(self, place: int) -> Exchange:
         """Itself: see `failover.net.deadlines.Holder`."""
@@ -108,6 +106,10 @@ class Exchange(Struct, eq=False, gc=False):
     def of(self, request_id: int) -> Exchange:
         """Itself: see `failover.protocol.pipeline.Waiting`."""
         return self
+
+    def answered_together(self, replies: list[Reply], now: float) -> None:
+        """Take the reply to it: it has but one."""
+        self.answered(replies[0], now)
 
     def answered(self, reply: Reply, now: float) -> None:
         """Take the reply to it."""
@@ -191,9 +193,6 @@ class Exchange(Struct, eq=False, gc=False):
         )  # fmt: skip  # by position, as above
         self._tell(attempt)
         return attempt
-
-    def answered_together(self, now: float) -> None:
-        """Nothing to do: it has one reply at most."""
 
     def _tell(self, attempt: Attempt) -> None:
         waiter, self.waiter = self.waiter, None

@@ -38,7 +38,7 @@ class Volley(ABC):
         times: When each of them began, loop time, seconds.
     """
 
-    __slots__ = ("_connection", "_exchanges", "events", "first_id", "owner", "replies", "times")
+    __slots__ = ("_connection", "_exchanges", "events", "first_id", "owner", "times")
 
     def __init__(self, events: Sequence[Event], owner: Owner, connection: Outgoing | None, times: list[float]) -> None:
         self.first_id = 0
@@ -46,7 +46,6 @@ class Volley(ABC):
         self.events = events
         self.times = times
         self.owner = owner
-        self.replies: list[Reply] = []
         self._connection = connection
         self._exchanges: dict[int, Exchange] = {}  # by their place
 
@@ -100,9 +99,8 @@ class Volley(ABC):
         """Take the reply to one of them."""
         self.of(reply.id).answered(reply, now)
 
-    def answered_together(self, now: float) -> None:
-        """Take the replies that came in one piece."""
-        replies, self.replies = self.replies, []
+    def answered_together(self, replies: list[Reply], now: float) -> None:
+        """Take replies that came in one piece."""
         owner, first = self.owner, self.first_id
         places = [reply.id - first for reply in replies if reply.error is UNSET and reply.result is not UNSET]
         count = len(places)

@@ -92,6 +92,7 @@ class Framer(Generic[T]):
         "_offset",
         "_run",
         "broken",
+        "refused",
     )
 
     broken: FramingError | None
@@ -103,6 +104,8 @@ class Framer(Generic[T]):
         if max_depth < 1:
             raise ConfigError(f"max_depth is {max_depth} levels; expected 1 or more")
         self.broken = None
+        self.refused = 0
+        """How many values were malformed so far."""
         self._decoder = decoder
         self._max_frame = max_frame
         self._max_depth = max_depth
@@ -235,6 +238,7 @@ class Framer(Generic[T]):
         except RecursionError:
             raise FramingError("a value nested too deep to be decoded", self._offset + end - len(frame)) from None
         except (msgspec.DecodeError, ValueError) as error:
+            self.refused += 1
             return Malformed(frame[:_EXCERPT], len(frame), str(error))
 
     def _end_of_word(self, data: bytes, start: int, stop: int) -> int:

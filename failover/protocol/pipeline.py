@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby, repeat
 from math import inf
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from attrs import frozen
 
@@ -26,16 +27,11 @@ class Waiting(Protocol):
         """When it began, by the clock of whoever calls."""
         ...
 
-    @property
-    def replies(self) -> list[Reply] | None:
-        """Where replies are put that come together, for `answered_together`; None to be told of each by `answered`."""
-        ...
-
     def answered(self, reply: Reply, now: float) -> None:
         """A reply came. If its exchange has ended by then, this is a late confirmation (or refusal)."""
 
-    def answered_together(self, now: float) -> None:
-        """Some came, which are in `replies` now."""
+    def answered_together(self, replies: list[Reply], now: float) -> None:
+        """Some came in a row, at least one."""
 
     def of(self, request_id: int) -> Exchange:
         """The exchange of one id."""
@@ -198,39 +194,27 @@ class Pipeline:
 
     def receive(self, data: bytes, now: float) -> list[Malformed | Stray]:
         """Take bytes from the peer, settle what they answer, and return what they don't."""
+        found = self._framer.feed(data)
         faults: list[Malformed | Stray] = []
+        if self._framer.refused > self.malformed:
+            self.malformed = self._framer.refused
+            faults += [value for value in found if isinstance(value, Malformed)]
+            found = [value for value in found if not isinstance(value, Malformed)]
+        replies = cast("list[Reply]", found)
+        ids = [reply.id for reply in replies]
         only = self._only
-        waiting: Waiting | None
-        several: Waiting | None = None  # the last that stands for several, and where its replies are put
-        replies: list[Reply] = []
-        together: list[Waiting] = []
-        for reply in self._framer.feed(data):
-            if type(reply) is Reply:
-                waiting = only.pop(reply.id, None) if only is not None else self._claim(reply.id)
-                if waiting is not None:
-                    self.pending -= 1
-                    self.answered += 1
-                    if waiting is several:
-                        replies.append(reply)
-                    elif waiting.replies is None:
-                        waiting.answered(reply, now)
-                    else:
-                        several, replies = waiting, waiting.replies
-                        if not replies:
-                            together.append(waiting)
-                        replies.append(reply)
-                elif (exchange := self._remembered(reply.id, now)) is not None:
-                    self.late += 1
-                    exchange.answered(reply, now)
-                else:
-                    self.strays += 1
-                    faults.append(Stray(reply.id, self._issued(reply.id)))
+        claimed = list(map(self._claim, ids) if only is None else map(only.pop, ids, repeat(None)))
+        count = len(ids) - claimed.count(None)
+        self.pending -= count
+        self.answered += count
+        begin = 0
+        for waiting, run in groupby(claimed):
+            end = begin + len(list(run))
+            if waiting is not None:
+                waiting.answered_together(replies[begin:end], now)
             else:
-                assert isinstance(reply, Malformed)  # noqa: S101  # narrows the type; the framer has no third kind
-                self.malformed += 1
-                faults.append(reply)
-        for waiting in together:
-            waiting.answered_together(now)
+                faults += self._unclaimed(replies[begin:end], now)
+            begin = end
         return faults
 
     def expire(self, now: float) -> float:
@@ -290,6 +274,17 @@ class Pipeline:
             if waiting is not None:
                 return waiting
         return None
+
+    def _unclaimed(self, replies: list[Reply], now: float) -> Iterator[Stray]:
+        """Settle late replies; the others are strays."""
+        for reply in replies:
+            exchange = self._remembered(reply.id, now)
+            if exchange is not None:
+                self.late += 1
+                exchange.answered(reply, now)
+            else:
+                self.strays += 1
+                yield Stray(reply.id, self._issued(reply.id))
 
     def _known(self, request_id: int) -> bool:
         return request_id in (self._tombstones or ()) or any(request_id in lane for lane in self._lanes)

@@ -27,7 +27,6 @@ class Probe:
         self.then = then
         self.told: list[tuple[str, float]] = []
         self.heard: list[Reply] = []
-        self.replies: list[Reply] | None = None
 
     def of(self, request_id: int) -> Probe:
         """Itself."""
@@ -38,9 +37,10 @@ class Probe:
         self.heard.append(reply)
         self._tell("answered", now)
 
-    def answered_together(self, now: float) -> None:
-        """It has its own reply at once."""
-        raise AssertionError
+    def answered_together(self, replies: list[Reply], now: float) -> None:
+        """The same."""
+        (only,) = replies
+        self.answered(only, now)
 
     def expired(self, now: float) -> bool:
         """Its timeout."""

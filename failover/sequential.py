@@ -264,9 +264,7 @@ class Sequential(Judging):
         events = batch.events
         limit = deadline
         if deadline is not None and legs:
-            limit = self._share(
-                deadline, len(self.children) - min(batch.done(at) for leg in legs.values() for at in leg)
-            )
+            limit = self._share(deadline, len(self.children) - batch.done(legs.values()))
             if limit is None:
                 now = self._now()
                 return [[skipped(events[at], child.name, now, _LATE) for at in leg] for child, leg in legs.items()]
@@ -466,9 +464,11 @@ class _Batch:
         """An event, what was tried for it, and which children were passed over."""
         return self.events[index], self.tried.setdefault(index, []), self.held.get(index, [])
 
-    def done(self, index: int) -> int:
-        """How many children are behind an event."""
-        return len(self.tried.get(index, ())) + len(self.held.get(index, ()))
+    def done(self, legs: Iterable[Sequence[int]]) -> int:
+        """How many children are behind each of some events at least."""
+        if not self.tried and not self.held:
+            return 0
+        return min(len(self.tried.get(index, ())) + len(self.held.get(index, ())) for index in chain(*legs))
 
 
 async def _raised(error: Exception) -> Receipt:

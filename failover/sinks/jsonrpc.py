@@ -20,7 +20,7 @@ from failover.net.options import ConnectionOptions
 from failover.net.peer import Lease, PeerKey
 from failover.net.peers import Peers
 from failover.net.sweep import LATEST
-from failover.net.volley import Batched, Gathered
+from failover.net.volley import Batched
 from failover.outcome import Outcome, Verdict
 from failover.protocol.encoding import Dialect
 from failover.protocol.pipeline import Lane
@@ -112,9 +112,6 @@ class JsonRpcSink:
         self._lease: Lease | None = None
         self._opening: Opening | None = None
         self._connection: Connection | None = None
-        self._gather: Callable[[Event, Waiter, JsonRpcSink, Lane, float], Gathered | None] | None = (
-            None  # its connection's
-        )
         self._index: dict[object, Exchange] | None = None  # by waiter, for one turn of the loop
         self._deadlines: Deadlines | None = None
         self._lane: Lane | None = None  # stays so without confirmations: nothing is waited for
@@ -163,14 +160,15 @@ class JsonRpcSink:
         """Begin a delivery and return the bare future of its receipt; see `failover.sink.start`."""
         loop = self._loop or asyncio.get_running_loop()
         waiter: asyncio.Future[Any] = asyncio.Future(loop=loop)  # what create_future does, at half its cost
-        gather, lane = self._gather, self._lane
-        if gather is not None and lane is not None and type(event) is Event:  # else it must show at once what is wrong
+        connection, lane = self._connection, self._lane
+        # What is no event must show at once what is wrong with it.
+        if self._plain and connection is not None and lane is not None and type(event) is Event:
             now = loop.time()
             if deadline is None or deadline >= now + self.timeout:
-                if gather(event, waiter, self, lane, now) is not None:
+                if connection.gather(event, waiter, self, lane, now) is not None:
                     return waiter
             elif deadline > now and (deadlines := self._deadlines) is not None and deadlines.in_order(deadline):
-                gathered = gather(event, waiter, self, lane, now)
+                gathered = connection.gather(event, waiter, self, lane, now)
                 if gathered is not None:
                     deadlines.append(deadline, waiter, gathered, len(gathered) - 1)
                     return waiter
@@ -300,7 +298,7 @@ class JsonRpcSink:
         if self._deadlines is not None:
             self._deadlines.close()
         lease, self._lease = self._lease, None
-        self._connection = self._gather = None
+        self._connection = None
         self.watchers.clear()
         if lease is not None:
             await lease.aclose()
@@ -375,7 +373,6 @@ class JsonRpcSink:
         if connection is None:
             return None
         self._lane = connection.pipeline.lane(self.timeout) if self.confirm else None
-        self._gather = connection.gather if self._plain else None
         return connection
 
     def _find(self, waiter: object) -> Exchange | None:

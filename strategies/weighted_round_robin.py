@@ -21,9 +21,10 @@ _FINE: Final = 32  # bits; rounds the clock's step where some are out, never whe
 class WeightedRoundRobin(Weighted):
     """Takes turns in proportion to the weights, smoothly: of 5, 1, 1 the turns are a b a a c a a, not a a a a a b c.
 
-    At every moment each child has had what is due to it by then, to less than one event. An event that its child did
-    not settle goes on to the child whose next turn is the nearest. The share of a quarantined child goes to the others
-    in proportion to their weights.
+    While all are in service, each child has had at every moment what is due to it by then, to less than one event. An
+    event that its child did not settle goes on to the child whose next turn is the nearest. The share of a quarantined
+    child goes to the others in proportion to their weights; around its way out and back somebody may be some three
+    events ahead.
 
     Args:
         weights: The children, sinks or addresses, each with its weight, a whole number from 1.

@@ -53,7 +53,7 @@ class Datagrams(transports.DatagramTransport):
         protocol: asyncio.DatagramProtocol,
         shown: SimulatedSocket,
         *,
-        remote: object,
+        remote: Any,
         key: tuple[str, int],
     ) -> None:
         super().__init__({"socket": shown, "sockname": shown.local, "peername": remote})
@@ -61,7 +61,7 @@ class Datagrams(transports.DatagramTransport):
         self._process = process
         self._protocol: asyncio.DatagramProtocol | None = protocol
         self.number = loop.sequence()
-        self._remote = remote
+        self.remote = remote
         self._key = key
         self._context = contextvars.copy_context()
         self._closing = False
@@ -74,7 +74,7 @@ class Datagrams(transports.DatagramTransport):
 
     def __repr__(self) -> str:
         shown = self.get_extra_info("sockname")
-        return f"<{type(self).__name__} {shown} > {self._remote} {'closing' if self._closing else 'open'}>"
+        return f"<{type(self).__name__} {shown} > {self.remote} {'closing' if self._closing else 'open'}>"
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """As asyncio's."""
@@ -96,10 +96,10 @@ class Datagrams(transports.DatagramTransport):
         """As asyncio's; the address must be numeric, as there."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        if self._remote is not None:
-            if addr not in (None, self._remote):
-                raise ValueError(f"Invalid address: must be None or {self._remote}")
-            addr = self._remote
+        if self.remote is not None:
+            if addr not in (None, self.remote):
+                raise ValueError(f"Invalid address: must be None or {self.remote}")
+            addr = self.remote
         if self._closing or self._process.dead or (not data and sys.version_info < (3, 13)):  # before 3.13 asyncio does
             return
         if addr is None:
@@ -185,7 +185,6 @@ class DatagramTransport(Datagrams):
         shown = SimulatedSocket(local, remote, type=socket.SOCK_DGRAM)
         super().__init__(loop, process, protocol, shown, remote=remote, key=(local[0], local[1]))
         self.local = local
-        self.remote = remote
         loop.call_soon(protocol.connection_made, self)
         loop.call_soon(wake, waiter)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
 from failover.event import Event
@@ -27,13 +27,13 @@ class InTurn(Protocol):
         ...
 
     async def carry_on(
-        self, event: Event, order: Iterator[Child], tried: list[Receipt], deadline: float | None
+        self, event: Event, order: Iterable[Child], tried: list[Receipt], deadline: float | None
     ) -> Receipt:
         """Try the other children of an event that its first one did not settle."""
         ...
 
     async def finish(
-        self, event: Event, order: Iterator[Child], child: Child, begun: Awaitable[Receipt], deadline: float | None
+        self, event: Event, order: Iterable[Child], child: Child, begun: Awaitable[Receipt], deadline: float | None
     ) -> Receipt:
         """Wait for an event's first child, and try the others if need be."""
         ...
@@ -56,7 +56,7 @@ class Leg:
         self,
         strategy: InTurn,
         child: Child,
-        orders: dict[Event, Iterator[Child]],
+        orders: dict[Event, Iterable[Child]],
         taker: Taker,
         deadline: float | None,
     ) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain
 from typing import Final, TypeAlias
 
 from attrs import Factory, define, field
@@ -154,10 +154,9 @@ class Sequential(Judging):
             for event in events:
                 taker.go_on(event, self.deliver(event, deadline=deadline))
             return
-        legs: dict[Child, dict[Event, Iterator[Child]]] = {}
+        legs: dict[Child, dict[Event, Iterable[Child]]] = {}
         if self.as_declared:
-            rests = map(iter, repeat(children[1:], len(events)))
-            legs[children[0]] = dict(zip(events, rests, strict=True))
+            legs[children[0]] = dict.fromkeys(events, children[1:])
             events = ()
         for event in events:
             try:
@@ -181,7 +180,7 @@ class Sequential(Judging):
         return self._receipt(event, [receipt]) if receipt.settled or self._loop is None else None
 
     async def carry_on(
-        self, event: Event, order: Iterator[Child], tried: list[Receipt], deadline: float | None
+        self, event: Event, order: Iterable[Child], tried: list[Receipt], deadline: float | None
     ) -> Receipt:
         """Try the other children of an event; see `Leg`."""
         batch = _Batch([event], [order], {0: tried})
@@ -193,7 +192,7 @@ class Sequential(Judging):
         return left
 
     async def finish(
-        self, event: Event, order: Iterator[Child], child: Child, begun: Awaitable[Receipt], deadline: float | None
+        self, event: Event, order: Iterable[Child], child: Child, begun: Awaitable[Receipt], deadline: float | None
     ) -> Receipt:
         """Wait for the first child of an event, and try the others if need be; see `Leg`."""
         try:
@@ -232,8 +231,8 @@ class Sequential(Judging):
         """A batch, and how it begins."""
         everything, children = range(len(events)), self.children
         if events and self.as_declared and children and children[0].steady:  # usual: there is nothing to ask per event
-            return _Batch(events, list(map(iter, repeat(children[1:], len(events))))), {children[0]: everything}, []
-        batch = _Batch(events, [iter(self.order(event)) for event in events])
+            return _Batch(events, [children[1:]] * len(events)), {children[0]: everything}, []
+        batch = _Batch(events, [self.order(event) for event in events])
         return batch, *self._next_legs(batch, everything)
 
     def _next_legs(self, batch: _Batch, waiting: Sequence[int]) -> tuple[_Legs, list[int]]:
@@ -242,7 +241,8 @@ class Sequential(Judging):
         exhausted: list[int] = []
         now = self._now()
         for index in waiting:
-            for child in batch.orders[index]:
+            order = batch.orders[index] = iter(batch.orders[index])  # what is left of it, from now on
+            for child in order:
                 if (
                     not child.steady
                     and not child.admits(now, len(legs.get(child, ())))
@@ -324,12 +324,12 @@ class Sequential(Judging):
         unsettled: list[int] = []
         simple = usual = not batch.tried and not batch.held and child.steady  # so far
         failed = False
+        name, rule, events, receipts = self.name, self.rule, batch.events, batch.receipts
         for index, receipt in zip(leg, results, strict=True):
             if simple and receipt.outcome is _CONFIRMED:
-                event = batch.events[index]
-                batch.receipts[index] = Receipt(
-                    event, self.name, _CONFIRMED, receipt.began, receipt.ended, (receipt,),
-                    None, "", "", False, self.rule,  # noqa: FBT003  # by position, as above
+                receipts[index] = Receipt(
+                    events[index], name, _CONFIRMED, receipt.began, receipt.ended, (receipt,),
+                    None, "", "", False, rule,  # noqa: FBT003  # by position, as above
                 )  # fmt: skip
                 continue
             simple = usual = False
@@ -340,7 +340,7 @@ class Sequential(Judging):
             failed = failed or bool(self.quarantine and receipt.at_fault)
             batch.tried.setdefault(index, []).append(receipt)
             if receipt.settled:
-                batch.receipts[index] = self._receipt(*batch.so_far(index))
+                receipts[index] = self._receipt(*batch.so_far(index))
             else:
                 unsettled.append(index)
         if not usual:
@@ -446,7 +446,7 @@ class _Batch:
     """How far each event of a batch has come, by its place in it."""
 
     events: Sequence[Event]
-    orders: list[Iterator[Child]]
+    orders: list[Iterable[Child]]
     tried: dict[int, list[Receipt]] = Factory(dict[int, list[Receipt]])
     receipts: list[Receipt] = field(init=False)
     held: dict[int, list[Child]] = Factory(dict[int, list[Child]])

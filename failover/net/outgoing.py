@@ -272,8 +272,9 @@ class Outgoing(ABC):
         """Write one buffer at a time, as long as the peer takes it; return how many were written."""
         limit = self._options.write_buffer
         written = len(requests)
-        if sum(map(len, requests)) <= limit:
-            transport.write(b"".join(requests))
+        data = b"".join(requests)
+        if len(data) <= limit:
+            transport.write(data)
         else:
             written = 0
             while written < len(requests) and (self._ready or not written):

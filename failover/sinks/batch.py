@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from failover.event import Event
 from failover.net.outgoing import SOME
@@ -73,7 +74,7 @@ class Batch:
     def receipts(self) -> list[Receipt]:
         """What became of the events that were sent, in order; all have ended by then."""
         volleys, self._volleys = self._volleys, []  # they lead back to this batch: nothing is left to the collector
-        return [attempt for volley in volleys for attempt in volley.attempts()]
+        return list(chain.from_iterable(volley.attempts() for volley in volleys))
 
     def abandon(self, reason: str, now: float) -> None:
         """Stop waiting for those that have not ended."""

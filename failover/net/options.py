@@ -67,9 +67,9 @@ class ConnectionOptions:
         keepalive: Seconds of silence after which the kernel probes the peer; None never.
         max_frame: Bytes of the longest reply that is read.
         max_depth: Deepest nesting of a reply that is read.
-        busy_poll: For so many turns of its loop after each write it looks for replies again at once instead of sleeping
-            until one comes; 0 always sleeps. Waking up takes longer than a near peer does. A turn of an idle loop
-            takes 1 to 3 us, and all of a core while it lasts.
+        busy_poll: For so many turns of its loop after a write it looks for replies again at once instead of sleeping
+            until one comes, where that has helped before; 0 always sleeps. Waking up takes longer than a near peer
+            does. A turn of an idle loop takes 1 to 3 us, and all of a core while it lasts.
 
     Raises:
         ConfigError: an option out of its range.
@@ -83,7 +83,7 @@ class ConnectionOptions:
     keepalive: float | None = field(default=15.0, validator=_keepalive)
     max_frame: int = field(default=4 * 2**20, validator=_count)
     max_depth: int = field(default=64, validator=_count)
-    busy_poll: int = field(default=0, validator=_turns)
+    busy_poll: int = field(default=64, validator=_turns)
 
     def unlike(self, other: ConnectionOptions) -> str:
         """The options in which another one differs, as text: `in_flight=1024, not 64`."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from failover.event import Event
+from failover.net.busy_poll import BusyPoll
 from failover.net.exchange import Exchange, Owner, Waiter
 from failover.net.options import ConnectionOptions
 from failover.net.sweep import Sweep
@@ -32,6 +33,7 @@ class Outgoing(ABC):
 
     __slots__ = (
         "_burst",
+        "_busy_poll",
         "_flushing",
         "_gathered",
         "_held",
@@ -43,7 +45,6 @@ class Outgoing(ABC):
         "_sweep",
         "_swept",
         "_transport",
-        "_turns",
         "established",
         "pipeline",
     )
@@ -66,7 +67,7 @@ class Outgoing(ABC):
         self._held: dict[Exchange, None] = {}  # waits for the connection, for a slot, or for the transport
         self._flushing = False
         self._burst = 0  # how many replies the last read brought
-        self._turns = 0  # for so many more the loop is kept from sleeping
+        self._busy_poll: BusyPoll | None = None  # made for the first write: most connections wait for others to fail
 
     @abstractmethod
     def sweep(self, now: float) -> bool:
@@ -284,19 +285,10 @@ class Outgoing(ABC):
                     written += 1
                 transport.write(b"".join(requests[begin:written]))
         if self._options.busy_poll:
-            self._stay_awake()
+            if self._busy_poll is None:
+                self._busy_poll = BusyPoll(self._loop, self.pipeline, self._options.busy_poll)
+            self._busy_poll.wrote()
         return written
-
-    def _stay_awake(self) -> None:
-        """Keep the loop from sleeping for some turns from now: something callable now is all that it takes."""
-        if not self._turns:
-            self._loop.call_soon(self._turn)
-        self._turns = self._options.busy_poll
-
-    def _turn(self) -> None:
-        self._turns = self._turns - 1 if self.pipeline.pending else 0
-        if self._turns:
-            self._loop.call_soon(self._turn)
 
     def _notifications(self) -> list[Exchange]:
         """Those not written yet; only requests are known to the pipeline."""

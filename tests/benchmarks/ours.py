@@ -19,7 +19,7 @@ _CONFIRMED = Outcome.CONFIRMED
 _WINDOWS = 4  # a batch is so many times what may be in flight
 
 
-def group_of(ports: list[int], window: int, busy_poll: int = 0) -> Group:
+def group_of(ports: list[int], window: int, busy_poll: int = 64) -> Group:
     """A Failover group over these ports of the loopback interface, each with a window of its own."""
     options = ConnectionOptions(in_flight=max(window, 1), busy_poll=busy_poll)
     return Group("benchmark", Failover(*(jsonrpc(f"127.0.0.1:{port}", options=options) for port in ports)))
@@ -112,7 +112,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--ports", type=lambda text: [int(port) for port in text.split(",")], required=True)
     parser.add_argument("--name", default="ours")
     parser.add_argument("--premade", action="store_true", help="make the event once, not for each delivery")
-    parser.add_argument("--busy-poll", type=int, default=0, help="turns of the loop after a write without sleeping")
+    parser.add_argument("--busy-poll", type=int, default=64, help="turns of the loop after a write without sleeping")
     parser.add_argument("--window", type=int, default=64, help="requests in flight")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--warmup", type=float, default=0.1, help="seconds left out of the figures")

@@ -45,7 +45,7 @@ _OURS = ("{python}", "-m", "tests.benchmarks.ours", "--ports", "{ports}")
 _BLOCKING = ("{python}", "-m", "tests.benchmarks.ours_blocking", "--ports", "{ports}", *_TIMES)
 _LOOPS = ("asyncio", "uvloop")
 _PER_THREAD = 64
-_TURNS = "100"
+_ASLEEP = ("--busy-poll", "0")
 
 
 def _speed(bound: float, aim: float) -> tuple[Goal, ...]:
@@ -96,7 +96,7 @@ def _latency(how: tuple[str, ...], window: int, *goals: Goal) -> Iterator[Conten
         needs = "uvloop" if loop == "uvloop" else None
         ours = (*_OURS, "--loop", loop, *how)
         yield Contender(f"await {loop}", ours, window, needs=needs, goals=goals)
-        yield Contender(f"await {loop} busy", (*ours, "--busy-poll", _TURNS), window, needs=needs, goals=goals)
+        yield Contender(f"await {loop} asleep", (*ours, *_ASLEEP), window, needs=needs)
 
 
 def _blocking() -> Iterator[Contender]:

@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
 from failover import ConnectionOptions, Event, Group, Outcome, jsonrpc
 from failover.sim import Simulation
 from failover.subscriber import Subscriber
-from tests.scripted import Run, ScriptedPeer, confirm, opened, silent, turns
+from tests.scripted import Run, ScriptedPeer, confirm, opened, silent, turns, until
 
 EVENT = Event("E_TEST")
 TURNS = 50
+T = TypeVar("T")
 
 
 class Sleeps:
@@ -35,6 +37,17 @@ class Sleeps:
         return getattr(self._selector, name)
 
 
+def awake(waits: list[float | None]) -> int:
+    """For how many turns the loop did not sleep before it did for the first time."""
+    return next(number for number, wait in enumerate(waits) if wait is None or wait > 0)
+
+
+def on_a_selector(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run something on asyncio's own loop, whose selector is Python's."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(main())
+
+
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("busy_poll", [0, TURNS])
 def test_a_turn_is_no_sleep(busy_poll: int, many: bool) -> None:  # noqa: FBT001  # a parameter
@@ -50,10 +63,35 @@ def test_a_turn_is_no_sleep(busy_poll: int, many: bool) -> None:  # noqa: FBT001
                 await (sink.deliver_many([EVENT, EVENT]) if many else sink.deliver(EVENT))
                 return sleeps.waits
 
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        waits = runner.run(main())
-    before = next(number for number, wait in enumerate(waits) if wait is None or wait > 0)
-    assert busy_poll <= before <= busy_poll + 5
+    assert busy_poll <= awake(on_a_selector(main)) <= busy_poll + 5
+
+
+def test_a_peer_that_does_not_answer_in_time_is_hardly_polled() -> None:
+    """After each try in vain four times as many writes pass until the next; a reply in time starts all over again."""
+
+    async def main() -> tuple[list[int], list[int]]:
+        async with ScriptedPeer(*[silent] * 22, confirm) as peer:
+            sink = jsonrpc(peer.address, options=ConnectionOptions(busy_poll=TURNS), timeout=0.005)
+            async with opened(sink):
+                await until(lambda: sink.status().up)
+                sleeps = Sleeps(asyncio.get_running_loop())
+
+                async def polled(count: int, *, answers: bool) -> list[int]:
+                    """After which of so many events the loop stayed awake until the reply, or for all turns."""
+                    found: list[int] = []
+                    for number in range(count):
+                        sleeps.waits.clear()
+                        receipt = await sink.deliver(EVENT)
+                        assert receipt.confirmed is answers
+                        if sum(wait == 0 for wait in sleeps.waits) >= TURNS or (
+                            answers and all(wait == 0 for wait in sleeps.waits)
+                        ):
+                            found.append(number)
+                    return found
+
+                return await polled(22, answers=False), await polled(66, answers=True)
+
+    assert on_a_selector(main) == ([0, 4, 20], [62, 63, 64, 65])
 
 
 def test_it_changes_no_receipt(run: Run) -> None:

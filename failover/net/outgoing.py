@@ -120,6 +120,8 @@ class Outgoing(ABC):
         if gathered is None:
             if not self._ready or self._held or self._out or pending >= self._limit:
                 return None
+            if self._burst <= 1 and not pending:
+                return None  # nothing to join it with
             gathered = self._gathered = Gathered(owner, self, lane)
             if not self._swept:
                 self._swept = True
@@ -131,11 +133,8 @@ class Outgoing(ABC):
         gathered.times.append(now)
         gathered.waiters.append(waiter)
         if not self._flushing:
-            if self._burst <= 1 and not pending:
-                self._flush()  # nothing to join it with: the turn that joining costs would only be latency
-            else:
-                self._flushing = True
-                self._loop.call_soon(self._flush)
+            self._flushing = True
+            self._loop.call_soon(self._flush)
         elif (count := len(events)) >= SOME and count >= pending:
             self._flush()  # the peer has nothing else to do
         return gathered
@@ -241,12 +240,13 @@ class Outgoing(ABC):
         """Write exchanges; those that the peer doesn't take wait where they can still be taken back."""
         out, self._out = self._out, []
         written = self._write(transport, [exchange.request() for exchange in out])
-        for exchange in out[:written]:
-            exchange.sent = True
-            exchange.tail = b""
         if written < len(out):
             self._held = dict.fromkeys(out[written:]) | self._held
-        for exchange in out[:written]:
+            del out[written:]
+        for exchange in out:
+            exchange.sent = True
+            exchange.tail = b""
+        for exchange in out:  # only now: telling may do anything to the others
             if exchange.request_id is None:
                 exchange.written(self._loop.time())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby, repeat
 from math import inf
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -200,13 +200,17 @@ class Pipeline:
             self.malformed = self._framer.refused
             faults += [value for value in found if isinstance(value, Malformed)]
             found = [value for value in found if not isinstance(value, Malformed)]
-        replies = cast("list[Reply]", found)
+        replies: list[Reply] = found  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # by now
         ids = [reply.id for reply in replies]
         only = self._only
         claimed = list(map(self._claim, ids) if only is None else map(only.pop, ids, repeat(None)))
         count = len(ids) - claimed.count(None)
         self.pending -= count
         self.answered += count
+        waiting = claimed[0] if claimed else None
+        if waiting is not None and claimed.count(waiting) == len(claimed):  # what usually comes
+            waiting.answered_together(replies, now)
+            return faults
         begin = 0
         for waiting, run in groupby(claimed):
             end = begin + len(list(run))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby, repeat
 from math import inf
-from typing import Final, Protocol
+from operator import attrgetter
+from typing import Final, Protocol, cast
 
 from attrs import frozen
 
@@ -14,6 +15,8 @@ from failover.protocol.framing import Framer, Malformed
 from failover.protocol.replies import REPLIES, Reply
 
 __all__ = ["MAX_ID", "Exchange", "Lane", "Pipeline", "Stray", "Waiting"]
+
+_id: Final = cast("Callable[[Reply], int]", attrgetter("id"))
 
 MAX_ID: Final = 2**31 - 1
 """Ids are positive and fit in 31 bits, as OpenSIPS's."""
@@ -201,10 +204,10 @@ class Pipeline:
             faults += [value for value in found if isinstance(value, Malformed)]
             found = [value for value in found if not isinstance(value, Malformed)]
         replies: list[Reply] = found  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # by now
-        ids = [reply.id for reply in replies]
+        ids = map(_id, replies)
         only = self._only
-        claimed = list(map(self._claim, ids) if only is None else map(only.pop, ids, repeat(None)))
-        count = len(ids) - claimed.count(None)
+        claimed = [*(map(self._claim, ids) if only is None else map(only.pop, ids, repeat(None)))]
+        count = len(claimed) - claimed.count(None)
         self.pending -= count
         self.answered += count
         waiting = claimed[0] if claimed else None

@@ -199,7 +199,8 @@ class Strategy:
     def take_out(self, child: Child, seconds: float, reason: str, now: float) -> None:
         """Quarantine a child from now on; one that is out already stays out for longer."""
         child.take_out(now, seconds, reason)
-        self._note(Quarantined(self.name, child.name, child.out_until, reason, now, self.group))
+        if self.observers:  # all that was in flight when a connection broke comes by here
+            self._note(Quarantined(self.name, child.name, child.out_until, reason, now, self.group))
         if self._prober is not None:
             self._prober.watch(child)
 

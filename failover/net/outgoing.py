@@ -115,27 +115,30 @@ class Outgoing(ABC):
         Returns:
             What it is the last of; None if it needs an exchange of its own: nothing was done then.
         """
-        pending = self.pipeline.pending
         gathered = self._gathered
         if gathered is None:
+            pending = self.pipeline.pending
             if not self._ready or self._held or self._out or pending >= self._limit:
                 return None
             if self._burst <= 1 and not pending:
                 return None  # nothing to join it with
-            gathered = self._gathered = Gathered(owner, self, lane)
+            gathered = self._gathered = Gathered(
+                owner, self, lane, room=self._limit - pending, enough=max(SOME, pending)
+            )
             if not self._swept:
                 self._swept = True
                 self._sweep.add(self)
-        elif gathered.owner is not owner or pending + len(gathered.events) >= self._limit:
-            return None
         events = gathered.events
+        count = len(events)
+        if gathered.owner is not owner or count >= gathered.room:
+            return None
         events.append(event)
         gathered.times.append(now)
         gathered.waiters.append(waiter)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        elif (count := len(events)) >= SOME and count >= pending:
+        elif count + 1 >= gathered.enough:
             self._flush()  # the peer has nothing else to do
         return gathered
 

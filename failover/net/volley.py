@@ -134,15 +134,19 @@ class Gathered(Volley):
         owner: The sink they belong to.
         connection: Where they are sent.
         lane: Where they will wait for their replies.
+        room: How many they may be.
+        enough: As many as this don't wait for the end of the turn.
     """
 
-    __slots__ = ("lane", "waiters")
+    __slots__ = ("enough", "lane", "room", "waiters")
 
     events: list[Event]
 
-    def __init__(self, owner: Owner, connection: Outgoing, lane: Lane) -> None:
+    def __init__(self, owner: Owner, connection: Outgoing, lane: Lane, *, room: int, enough: int) -> None:
         super().__init__([], owner, connection, [])
         self.lane = lane
+        self.room = room
+        self.enough = enough
         self.waiters: list[Waiter] = []
 
     def at(self, place: int) -> Exchange:

@@ -409,9 +409,8 @@ class Sequential(Judging):
     def _receipt(self, event: Event, tried: list[Receipt], held: Iterable[Child] = ()) -> Receipt:
         if held:
             tried = [*self._passed_over(event, held, tried[0].began if tried else None), *tried]
-        now = self._now()
         outcome, verdict = sequential_outcome(tried)
-        began, ended = (tried[0].began, tried[-1].ended) if tried else (now, now)
+        began, ended = (tried[0].began, tried[-1].ended) if tried else (self._now(),) * 2
         return Receipt(event, self.name, outcome, began, ended, tuple(tried), verdict, rule=self.rule)
 
     def _passed_over(self, event: Event, held: Iterable[Child], at: float | None = None) -> list[Receipt]:

@@ -41,8 +41,6 @@ from failover.testing.schedules import play as play_plan
 from failover.testing.timeline import FaultEvent, Places, check_faults, play
 from tests.examples import examples
 
-pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
-
 GENERATED = settings(phases=[Phase.generate], max_examples=2000)
 """To find one, whichever it is."""
 SOCKETS = ["jsonrpc:app1:8080", "jsonrpc:app2:8080"]

@@ -15,8 +15,6 @@ from failover.testing.planted import PLANTED, Planted, main, seeds_to_catch, tab
 from failover.testing.planted_opensips import Model
 from failover.testing.schedules import KINDS, play_seed
 
-pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
-
 PAGE = Path(__file__).parents[2] / "docs" / "testing" / "checkers.md"
 MARGIN = 10
 """How many times the seeds that the page names it may take, since schedules change with what they are drawn from."""

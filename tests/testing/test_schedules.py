@@ -22,8 +22,6 @@ from failover.testing.stories import Finding
 from failover.testing.telling import sentence
 from tests.sim.test_repeat import others
 
-pytestmark = pytest.mark.slow  # half a minute in all; `.ci/run` runs it
-
 SCRIPT = Path(__file__).with_name("bytes_of_history.py")
 
 

@@ -20,6 +20,7 @@ from failover.net.peers import Peers
 from failover.records import Observer
 from failover.schemes import Defaults
 from failover.sink import Opening, Sink, open_sink
+from failover.subscriber.listening import stop_listening
 
 __all__ = [
     "Action",
@@ -184,7 +185,7 @@ class ScriptedPeer:
 
     async def stop(self) -> None:
         """Stop listening and break all connections."""
-        self._server.close()
+        await stop_listening(self._server)
         for link in self.links:
             link.transport.abort()
         await asyncio.gather(*(link.lost for link in self.links))

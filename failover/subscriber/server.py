@@ -19,6 +19,7 @@ from failover.errors import ConfigError, UsageError
 from failover.sink import check_name, check_seconds
 from failover.subscriber.connection import Connection
 from failover.subscriber.dispatch import Dispatch
+from failover.subscriber.listening import stop_listening
 from failover.subscriber.repeats import Repeats
 from failover.subscriber.service import Counters, Service, Settings, SubscriberStatus
 
@@ -231,12 +232,12 @@ class Subscriber:
         service, server = self._service, self._server
         if service is None or server is None:
             return
-        server.close()
         service.draining = True
         for connection in list(service.connections):
             connection.drain()
         service.note()
         try:
+            await stop_listening(server)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._drain if within is None else within):
                     await service.idle.wait()

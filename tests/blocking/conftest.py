@@ -34,13 +34,6 @@ def child(main):
 """
 
 
-def accept_all(subscriber: Subscriber) -> None:
-    """See that nobody is just being accepted: when a server closes, asyncio forgets to close that connection."""
-    with socket.create_connection(subscriber.address) as last:
-        last.sendall(b'{"id":1,"jsonrpc":"2.0","method":"E_FAST"}')
-        assert last.recv(1024)
-
-
 @pytest.fixture
 def echo() -> Iterator[str]:
     """The socket of a subscriber that confirms everything with its params."""
@@ -52,7 +45,6 @@ def echo() -> Iterator[str]:
 
     with subscriber.blocking():
         yield subscriber.socket
-        accept_all(subscriber)
 
 
 @pytest.fixture
@@ -61,7 +53,6 @@ def gate() -> Iterator[Gate]:
     gate = Gate()
     with gate.subscriber.blocking():
         yield gate
-        accept_all(gate.subscriber)
 
 
 @pytest.fixture

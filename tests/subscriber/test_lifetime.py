@@ -18,6 +18,7 @@ import trustme
 from failover.errors import ConfigError, UsageError
 from failover.protocol.framing import Framer
 from failover.subscriber import Request, Subscriber
+from tests.scripted import Run
 
 OBJECTS = msgspec.json.Decoder(dict[str, Any])
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -247,6 +248,24 @@ def test_closing_an_idle_subscriber_waits_for_nothing() -> None:
             assert subscriber.status().connections == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_closing_forgets_nobody_who_is_just_accepted(run: Run, turns: int) -> None:
+    """However far an accept has come when the subscriber closes, no socket is left and the peer sees the end."""
+
+    async def main() -> socket.socket:
+        subscriber = confirms()
+        await subscriber.start()
+        peer = socket.create_connection(subscriber.address)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await subscriber.aclose()
+        return peer
+
+    with run(main) as peer, contextlib.suppress(ConnectionResetError):
+        peer.settimeout(20)
+        assert peer.recv(1) == b""
 
 
 @pytest.mark.parametrize("in_order", [True, False])

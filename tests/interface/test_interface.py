@@ -30,6 +30,7 @@ from failover import (
 from failover.grammar import parse
 from failover.records import ConnectionChanged, DeliveryEnded, Record
 from failover.strategies import Failover
+from failover.subscriber.listening import stop_listening
 from tests.clock import ClockLoop, move_clock, run
 
 
@@ -85,7 +86,7 @@ async def listening(count: int) -> AsyncGenerator[list[Peer], None]:
         yield peers
     finally:
         for server in servers:
-            server.close()
+            await stop_listening(server)
         for peer in peers:
             for writer in peer.writers:
                 writer.close()

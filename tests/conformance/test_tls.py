@@ -40,6 +40,7 @@ def port(authority: Any) -> Iterator[int]:
         yield subscriber.address[1]
 
 
+@pytest.mark.slow
 def test_every_clause_but_half_closed_ones(authority: Any, port: int, caplog: pytest.LogCaptureFixture) -> None:
     """All clauses are passed over TLS, but those that close one side alone; nothing goes wrong unseen either."""
     context = ssl.create_default_context()

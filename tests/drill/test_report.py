@@ -111,6 +111,7 @@ def test_every_attempt_is_drawn_once(result: Result) -> None:
     assert sum(row[0] for row in drawn["slots"]["rows"]) == result.numbers()["raised"]
 
 
+@pytest.mark.slow
 def test_a_long_history_is_drawn_as_masses() -> None:
     """The page of a big run is bounded: what had trouble is drawn one by one, the rest by number, and all are there."""
     text = TEXT.replace("rate = 50", "rate = 900").replace("duration = 4.0", "duration = 5.0")

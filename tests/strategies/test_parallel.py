@@ -60,7 +60,9 @@ def test_every_combination_of_outcomes(kind: type[PlainSink], count: int) -> Non
 
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("kind", [PlainSink, FastSink])
-@pytest.mark.parametrize(("count", "usual"), [(1, USUAL), (2, USUAL), (3, USUAL), (4, FEWER)])
+@pytest.mark.parametrize(
+    ("count", "usual"), [(1, USUAL), (2, USUAL), (3, USUAL), pytest.param(4, FEWER, marks=pytest.mark.slow)]
+)
 def test_every_combination_of_ends(kind: type[PlainSink], count: int, usual: tuple[str, ...], *, batch: bool) -> None:
     """Of up to four children that end one second after the other: over with the last one needed, as the table says."""
 

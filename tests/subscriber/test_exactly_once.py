@@ -123,6 +123,7 @@ def _play(seed: int, **settings: Any) -> tuple[list[Receipt], Counter[int], int]
     return receipts, processed, subscriber.status().repeats
 
 
+@pytest.mark.slow
 def test_with_ids_each_event_is_processed_once() -> None:
     """Over many seeds: what is confirmed was processed, nothing was processed twice, and there were repetitions."""
     repeats = 0
@@ -134,6 +135,7 @@ def test_with_ids_each_event_is_processed_once() -> None:
     assert repeats > len(SEEDS)
 
 
+@pytest.mark.slow
 def test_without_ids_there_are_duplicates() -> None:
     """The same faults without ids: receipts say where an event may have been processed twice, and some were."""
     twice = 0

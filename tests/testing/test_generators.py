@@ -173,6 +173,7 @@ def test_every_rule_of_health(name: str) -> None:
     assert [one for one in RULES if getattr(found, one) != getattr(usual, one)] == [name]
 
 
+@pytest.mark.slow
 def test_rules_ask_by_no_method_unless_one_is_given() -> None:
     """A subscriber that knows no such method is only connected to; in whole plans there is one."""
 

@@ -102,7 +102,7 @@ def elsewhere(seed: int, python: str, hash_seed: str) -> str:
     return hashlib.sha256(run.stdout).hexdigest()
 
 
-@pytest.mark.parametrize("seed", [5, 20])
+@pytest.mark.parametrize("seed", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_the_same_bytes_everywhere(seed: int) -> None:
     """Other processes, other hash seeds, and the other Pythons that are there leave the same bytes of history."""
     here = hashlib.sha256(b"".join(play_seed(seed).history.lines())).hexdigest()
@@ -120,6 +120,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "NOT EXERCISED" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_processes(capsys: pytest.CaptureFixture[str]) -> None:
     """Shared among processes, the same schedules give the same counts."""
     main(["--seeds", "60"])

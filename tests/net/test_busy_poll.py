@@ -12,6 +12,7 @@ import pytest
 
 from failover import ConnectionOptions, Event, Group, Outcome, jsonrpc
 from failover.sim import Simulation
+from failover.sink import Sink
 from failover.subscriber import Subscriber
 from tests.scripted import Run, ScriptedPeer, confirm, opened, silent, turns, until
 
@@ -71,12 +72,14 @@ def test_a_peer_that_does_not_answer_in_time_is_hardly_polled() -> None:
 
     async def main() -> tuple[list[int], list[int]]:
         async with ScriptedPeer(*[silent] * 22, confirm) as peer:
-            sink = jsonrpc(peer.address, options=ConnectionOptions(busy_poll=TURNS), timeout=0.005)
-            async with opened(sink):
-                await until(lambda: sink.status().up)
+            options = ConnectionOptions(busy_poll=TURNS)
+            hasty = jsonrpc(peer.address, options=options, timeout=0.005)
+            patient = jsonrpc(peer.address, options=options, timeout=10)  # on the same connection
+            async with opened(hasty), opened(patient):
+                await until(lambda: hasty.status().up and patient.status().up)
                 sleeps = Sleeps(asyncio.get_running_loop())
 
-                async def polled(count: int, *, answers: bool) -> list[int]:
+                async def polled(count: int, sink: Sink, *, answers: bool) -> list[int]:
                     """After which of so many events the loop stayed awake until the reply, or for all turns."""
                     found: list[int] = []
                     for number in range(count):
@@ -89,7 +92,7 @@ def test_a_peer_that_does_not_answer_in_time_is_hardly_polled() -> None:
                             found.append(number)
                     return found
 
-                return await polled(22, answers=False), await polled(66, answers=True)
+                return await polled(22, hasty, answers=False), await polled(66, patient, answers=True)
 
     assert on_a_selector(main) == ([0, 4, 20], [62, 63, 64, 65])
 

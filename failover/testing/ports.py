@@ -11,6 +11,7 @@ from typing import Any, Final
 from failover.sim.faults import Fault
 from failover.sim.hosts import PROCESS
 from failover.sim.loop import SimulatedLoop
+from failover.subscriber.listening import stop_listening
 
 __all__ = ["Port"]
 
@@ -19,7 +20,7 @@ _FILLERS: Final = 3  # connects that fill a queue of length 0
 
 
 class Port:
-    """A port, reserved from `open` to `close`.
+    """A port, reserved from `open` to `aclose`.
 
     On real sockets a socket that is bound and never listens keeps the number; in a simulation nobody takes it.
 
@@ -122,9 +123,13 @@ class Port:
             with suppress(BlockingIOError):
                 filler.connect(address)
 
-    def close(self) -> None:
-        """Refuse connects and give the number back. Idempotent."""
-        self.refuse()
-        if self._reserved is not None:
-            self._reserved.close()
-            self._reserved = None
+    async def aclose(self) -> None:
+        """Refuse connects and give the number back; whoever was accepted by then is connected first. Idempotent."""
+        try:
+            if self._server is not None:
+                await stop_listening(self._server)
+        finally:
+            self.refuse()
+            if self._reserved is not None:
+                self._reserved.close()
+                self._reserved = None

@@ -241,11 +241,13 @@ class FaultProxy(Account):
     async def aclose(self) -> None:
         """Stop listening, let arrive what is on its way, and close all connections. Idempotent."""
         port, self._port = self._port, None
-        if port is not None:
-            port.close()
-        pairs = list(self._pairs)
-        for pair in pairs:
-            pair.close()
+        try:
+            if port is not None:
+                await port.aclose()
+        finally:
+            pairs = list(self._pairs)
+            for pair in pairs:
+                pair.close()
         if pairs:
             _, late = await asyncio.wait([pair.gone for pair in pairs], timeout=_GRACE)
             for pair in pairs:

@@ -307,9 +307,11 @@ class ScriptedSubscriber(Account):
     async def _end(self, life: _Life) -> None:
         if self._life is life:
             self._life = None
-        life.port.close()
-        for link in list(life.links):
-            link.crash()
+        try:
+            await life.port.aclose()
+        finally:
+            for link in list(life.links):
+                link.crash()
         await self._gone(life)
 
     @staticmethod

@@ -165,6 +165,7 @@ def test_plans_find_nothing_wrong(plan: Plan) -> None:
     assert play_plan(plan).findings == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(RULES))
 def test_every_rule_of_health(name: str) -> None:
     """Children are taken out and come back by all of them; of what fails by one alone the others are the usual ones."""

@@ -15,6 +15,8 @@ async def stop_listening(server: asyncio.Server) -> None:
 
     Args:
         server: It may be closed already.
+
+    Source: asyncio's `Server` and selector loop, as they behave in CPython 3.11.7 and 3.13.0.
     """
     loop = server.get_loop()
     try:

@@ -60,8 +60,13 @@ async def begin_together(strategy: Sequential, events: Sequence[Event]) -> list[
     return [receipt.to_dict() for receipt in await begun(strategy, events)]
 
 
-@pytest.mark.parametrize("count", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", [PlainSink, FastSink])
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        *((kind, count) for kind in (PlainSink, FastSink) for count in (1, 2)),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((PlainSink, 3), (FastSink, 3), (FastSink, 4))),
+    ],
+)
 @pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 def test_as_if_delivered_alone(
     make: Callable[[Sequence[PlainSink]], Sequential], kind: type[PlainSink], count: int
